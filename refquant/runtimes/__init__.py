@@ -1,0 +1,18 @@
+"""Whose arithmetic: each runtime written as values and as its difference from another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from refquant.errors import InvalidInput
+from refquant.runtimes.runtime import Runtime
+from refquant.runtimes.tflite_ref import TFLITE_REF
+
+RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (TFLITE_REF,)}
+
+
+def runtime_named(name: str) -> Runtime:
+    """The described runtime of that name. InvalidInput if there is none."""
+    if name not in RUNTIMES:
+        raise InvalidInput(f"unknown runtime '{name}'; there are: {', '.join(RUNTIMES)}")
+    return RUNTIMES[name]

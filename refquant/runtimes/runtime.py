@@ -1,0 +1,24 @@
+"""What a runtime is, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from refquant.kernels.kernel import KernelTable
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A named arithmetic.
+
+    `arithmetic` holds the values in which runtimes differ inside a kernel, by name: "<OP>.requantizer",
+    "<OP>.effective_scale", … A kernel asks node.arithmetic for them; `kernels` is the table op -> type -> kernel.
+    `oracle`: the package and version on which it was proved.
+    """
+
+    name: str
+    kernels: KernelTable
+    arithmetic: Mapping[str, Any]
+    oracle: str

@@ -1,0 +1,28 @@
+"""tflite_ref: TFLite's reference kernels (OpResolverType.BUILTIN_REF)."""
+
+from __future__ import annotations
+
+from refquant.arithmetic.requantize import DOUBLE_ROUNDING, FLOAT64_ROUND, effective_scale_float64
+from refquant.kernels.table import KERNELS
+from refquant.runtimes.runtime import Runtime
+
+TFLITE_REF = Runtime(
+    name="tflite_ref",
+    kernels=KERNELS,
+    arithmetic={
+        # "float.product": how float kernels sum products; see arithmetic/float_product.py
+        # convolution, dense, pooling
+        "CONV_2D.requantizer": DOUBLE_ROUNDING,
+        "CONV_2D.effective_scale": effective_scale_float64,
+        "DEPTHWISE_CONV_2D.requantizer": DOUBLE_ROUNDING,
+        "DEPTHWISE_CONV_2D.effective_scale": effective_scale_float64,
+        "TRANSPOSE_CONV.requantizer": DOUBLE_ROUNDING,
+        "TRANSPOSE_CONV.effective_scale": effective_scale_float64,
+        "FULLY_CONNECTED.requantizer": FLOAT64_ROUND,
+        "FULLY_CONNECTED.effective_scale": effective_scale_float64,
+        # elementwise: binary, unary, lookup tables, conversion
+        # softmax, normalization, reduction, resize
+        # movement
+    },
+    oracle="ai-edge-litert 2.3.0, OpResolverType.BUILTIN_REF, x86-64",
+)

@@ -1,0 +1,75 @@
+"""Runs a case through refquant and the real runtime and counts differing elements, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models import Case
+from oracle import litert
+from refquant.model import write_model
+from refquant.program import Value, execute, prepare
+from refquant.runtimes import runtime_named
+
+
+@dataclass
+class Count:
+    """What one case compared."""
+
+    elements: int = 0
+    differing: int = 0
+    detail: str = ""
+
+
+def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where two arrays differ in any bit (a NaN equals a NaN)."""
+    if a.dtype.kind == "f":
+        bits = f"u{a.dtype.itemsize}"
+        return (np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits)) & ~(np.isnan(a) & np.isnan(b))
+    return a != b
+
+
+def compare(case: Case, resolver: str = "BUILTIN_REF", runtime: str = "tflite_ref") -> Count:
+    """Every tensor an operator computes, sample by sample, then all samples at once along a sample axis."""
+    expected = litert.run(write_model(case.model), case.samples, resolver)
+    program = prepare(case.model, runtime_named(runtime))
+    inputs = case.model.graph.inputs
+    singles: list[dict[int, np.ndarray]] = []
+    for arrays in case.samples:
+        kept: dict[int, Value] = {}
+        execute(program, dict(zip(inputs, map(Value, arrays), strict=True)), 1, kept.__setitem__)
+        singles.append({index: value.array for index, value in kept.items()})
+    count = Count()
+    for number, (got, want) in enumerate(zip(singles, expected, strict=True)):
+        for index, array in got.items():
+            _count(count, array, want[index], f"sample {number}, tensor {index}")
+    if len({tuple(a.shape for a in arrays) for arrays in case.samples}) == 1 and inputs:
+        _check_batched(case, program, singles, count)
+    return count
+
+
+def _check_batched(case: Case, program, singles: list[dict[int, np.ndarray]], count: Count) -> None:
+    n = len(case.samples)
+    stacked = {i: Value(np.stack(column), True) for i, column in zip(case.model.graph.inputs, zip(*case.samples, strict=True), strict=True)}
+    if any(len({single[i].shape for single in singles}) != 1 for i in singles[0]):
+        return  # data-dependent output shapes have no batched form
+    kept: dict[int, Value] = {}
+    execute(program, stacked, n, kept.__setitem__)
+    for index, value in kept.items():
+        array = value.array if value.batched else np.broadcast_to(value.array, (n, *value.array.shape))
+        _count(count, array, np.stack([single[index] for single in singles]), f"batched, tensor {index}", False)
+
+
+def _count(count: Count, got: np.ndarray, want: np.ndarray, where: str, counted: bool = True) -> None:
+    if counted:
+        count.elements += want.size
+    if got.shape != want.shape or got.dtype != want.dtype:
+        count.differing += max(want.size, 1)
+        count.detail = count.detail or f"{where}: {got.dtype} {got.shape} instead of {want.dtype} {want.shape}"
+        return
+    bad = differing(got, want)
+    if bad.any():
+        count.differing += int(bad.sum())
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        count.detail = count.detail or f"{where}: {int(bad.sum())} of {want.size}, first at {at}: {got[at]!r} instead of {want[at]!r}"

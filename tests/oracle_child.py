@@ -1,0 +1,56 @@
+"""Child process that runs the real LiteRT: some invalid models crash it, and the tests must survive that.
+
+Protocol on stdin/stdout: pickled (model bytes, list of input lists, resolver, preserve) -> ("ok", list of
+{tensor index: array}) or ("rejected", message). Kept free of refquant on purpose: it is the other side.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import sys
+
+
+def answer(model: bytes, samples: list, resolver: str, preserve: bool) -> tuple:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    try:
+        interpreter = Interpreter(
+            model_content=model,
+            experimental_op_resolver_type=getattr(OpResolverType, resolver),
+            experimental_preserve_all_tensors=preserve,
+            num_threads=1,
+        )
+        interpreter.allocate_tensors()
+        inputs = interpreter.get_input_details()
+        results = []
+        for arrays in samples:
+            for detail, array in zip(inputs, arrays, strict=True):
+                interpreter.set_tensor(detail["index"], array)
+            interpreter.invoke()
+            details = interpreter.get_tensor_details() if preserve else interpreter.get_output_details()
+            tensors = {}
+            for detail in details:
+                try:
+                    tensors[detail["index"]] = interpreter.get_tensor(detail["index"])
+                except ValueError:
+                    continue  # scratch tensors and tensors without data cannot be read
+            results.append(tensors)
+        return "ok", results
+    except (RuntimeError, ValueError) as error:
+        return "rejected", str(error)
+
+
+def main() -> None:
+    channel = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the runtime's own prints must not enter the channel
+    while header := sys.stdin.buffer.read(8):
+        request = pickle.loads(sys.stdin.buffer.read(struct.unpack("<Q", header)[0]))
+        reply = pickle.dumps(answer(*request))
+        channel.write(struct.pack("<Q", len(reply)) + reply)
+        channel.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -119,9 +119,7 @@ def _prepare_step(
 ) -> Step:
     def operand(index: int) -> Operand:
         tensor = tensors[index]
-        return Operand(
-            tensor.name, tensor.type, shapes.get(index, tensor.shape), tensor.quantization, known.get(index)
-        )
+        return Operand(tensor.name, tensor.type, shapes.get(index, tensor.shape), tensor.quantization, known.get(index))
 
     inputs = tuple(None if index < 0 else operand(index) for index in operator.inputs)
     kernel = _kernel_for(operator, inputs, runtime, place)
@@ -175,9 +173,7 @@ def _params_for(step: Step, values: Sequence[Value | None]) -> Any:
     inputs = tuple(
         operand
         if operand is None or value is None
-        else replace(
-            operand, shape=value.shape, value=value.array if slot in kernel.value_operands else operand.value
-        )
+        else replace(operand, shape=value.shape, value=value.array if slot in kernel.value_operands else operand.value)
         for slot, (operand, value) in enumerate(zip(node.inputs, values, strict=True))
     )
     return kernel.prepare(replace(node, inputs=inputs))
@@ -200,11 +196,7 @@ def _run_step(step: Step, values: Sequence[Value | None], samples: int) -> tuple
     foldable = all(value is None or value.batched == (slot in rows) for slot, value in enumerate(data))
     if batching is Batching.ROWS and foldable and None not in params.output_shapes:
         arrays = [
-            None
-            if value is None
-            else value.array.reshape(-1, *value.array.shape[2:])
-            if value.batched
-            else value.array
+            None if value is None else value.array.reshape(-1, *value.array.shape[2:]) if value.batched else value.array
             for value in data
         ]
         outputs = kernel.run(params, arrays)
@@ -301,7 +293,7 @@ def _how_to_convert(tensor: Tensor) -> str:
 
 
 def _named_inputs(model: Model, inputs: Inputs) -> list[tuple[int, Array]]:
-    """(tensor index, array) for every input of the graph, from an array, a list, or {tensor or signature name: array}."""
+    """(tensor index, array) for every graph input, from an array, a list, or {tensor or signature name: array}."""
     graph = model.graph
     if isinstance(inputs, Mapping):
         names = {graph.tensors[index].name: index for index in graph.inputs}
@@ -330,9 +322,9 @@ def split_samples(model: Model, inputs: Inputs) -> tuple[dict[int, Array], int |
     """
     arrays: dict[int, Array] = {}
     counts: set[int | None] = set()
-    for index, array in _named_inputs(model, inputs):
+    for index, given in _named_inputs(model, inputs):
         tensor = model.graph.tensors[index]
-        array = check_array(array, tensor)
+        array = check_array(given, tensor)
         shape = tensor.shape
         if array.shape == shape:
             arrays[index], count = array, None
@@ -340,9 +332,7 @@ def split_samples(model: Model, inputs: Inputs) -> tuple[dict[int, Array], int |
             arrays[index], count = array[:, np.newaxis], len(array)
         else:
             batch = f" or (N, {', '.join(map(str, shape[1:]))})" if shape[:1] == (1,) else ""
-            raise InvalidInput(
-                f"input '{tensor.name}' has shape {shape}{batch}, but the array has shape {array.shape}"
-            )
+            raise InvalidInput(f"input '{tensor.name}' has shape {shape}{batch}, but the array has shape {array.shape}")
         counts.add(count)
     if len(counts) > 1:
         raise InvalidInput(f"the inputs disagree in their number of samples: {sorted(c or 1 for c in counts)}")
@@ -353,7 +343,10 @@ def block_size(program: Program) -> int:
     """How many samples to run together: as many as keep the largest tensor within BLOCK_BYTES."""
     tensors = program.model.graph.tensors
     largest = max(
-        (int(np.prod(shape, dtype=np.int64)) * tensors[index].dtype.itemsize for index, shape in program.shapes.items()),
+        (
+            int(np.prod(shape, dtype=np.int64)) * tensors[index].dtype.itemsize
+            for index, shape in program.shapes.items()
+        ),
         default=1,
     )
     return max(1, BLOCK_BYTES // max(largest, 1))
@@ -381,15 +374,26 @@ def _join_samples(value: Value, samples: int) -> Array:
     return array.reshape(samples, *array.shape[2:]) if array.shape[1:2] == (1,) else array
 
 
-def run(model: ModelLike, inputs: Inputs, runtime: str = "tflite_ref", overflow: str = "wrap") -> list[Array]:
+def run(
+    model: ModelLike,
+    inputs: Inputs,
+    runtime: str = "tflite_ref",
+    overflow: str = "wrap",
+    progress: Callable[[int], object] | None = None,
+) -> list[Array]:
     """The model's outputs, in the model's order.
 
     inputs: an array, a list in the model's order, or {name: array}. On a model of batch 1, an array with N in place of
     the 1 gives what N single runs give, joined along dim 0 (outputs without a leading 1 get a new axis in front).
-    Errors: InvalidInput, InvalidModel, UnsupportedModel; AccumulatorOverflow with overflow="error".
+    progress: called with the number of samples done. Errors: InvalidInput, InvalidModel, UnsupportedModel;
+    AccumulatorOverflow with overflow="error".
     """
     program = prepare(as_model(model), runtime_named(runtime), overflow)
-    blocks = [outputs for _, outputs in run_program(program, inputs)]
+    blocks = []
+    for done, outputs in run_program(program, inputs):
+        blocks.append(outputs)
+        if progress is not None:
+            progress(done)
     return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*blocks, strict=True)]
 
 
@@ -402,6 +406,4 @@ def run_all_tensors(
     kept: dict[int, Value] = {}
     values = {index: Value(array, samples is not None) for index, array in arrays.items()}
     execute(program, values, samples or 1, kept.__setitem__)
-    return {
-        index: value.array if samples is None else _join_samples(value, samples) for index, value in kept.items()
-    }
+    return {index: value.array if samples is None else _join_samples(value, samples) for index, value in kept.items()}

@@ -8,7 +8,7 @@ import numpy as np
 
 from models import Case
 from oracle import litert
-from refquant.model import write_model
+from refquant.model import read_model, write_model
 from refquant.program import Value, execute, prepare
 from refquant.runtimes import runtime_named
 
@@ -32,8 +32,9 @@ def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def compare(case: Case, resolver: str = "BUILTIN_REF", runtime: str = "tflite_ref") -> Count:
     """Every tensor an operator computes, sample by sample, then all samples at once along a sample axis."""
-    expected = litert.run(write_model(case.model), case.samples, resolver)
-    program = prepare(case.model, runtime_named(runtime))
+    data = write_model(case.model)
+    expected = litert.run(data, case.samples, resolver)
+    program = prepare(read_model(data), runtime_named(runtime))
     inputs = case.model.graph.inputs
     singles: list[dict[int, np.ndarray]] = []
     for arrays in case.samples:
@@ -51,7 +52,10 @@ def compare(case: Case, resolver: str = "BUILTIN_REF", runtime: str = "tflite_re
 
 def _check_batched(case: Case, program, singles: list[dict[int, np.ndarray]], count: Count) -> None:
     n = len(case.samples)
-    stacked = {i: Value(np.stack(column), True) for i, column in zip(case.model.graph.inputs, zip(*case.samples, strict=True), strict=True)}
+    stacked = {
+        i: Value(np.stack(column), True)
+        for i, column in zip(case.model.graph.inputs, zip(*case.samples, strict=True), strict=True)
+    }
     if any(len({single[i].shape for single in singles}) != 1 for i in singles[0]):
         return  # data-dependent output shapes have no batched form
     kept: dict[int, Value] = {}
@@ -72,4 +76,7 @@ def _count(count: Count, got: np.ndarray, want: np.ndarray, where: str, counted:
     if bad.any():
         count.differing += int(bad.sum())
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        count.detail = count.detail or f"{where}: {int(bad.sum())} of {want.size}, first at {at}: {got[at]!r} instead of {want[at]!r}"
+        count.detail = (
+            count.detail
+            or f"{where}: {int(bad.sum())} of {want.size}, first at {at}: {got[at]!r} instead of {want[at]!r}"
+        )

@@ -74,7 +74,9 @@ class Case:
     note: str = ""
 
 
-def extremes_and_random(rng: np.random.Generator, inputs: list[T | None], random_samples: int = 2) -> list[list[np.ndarray]]:
+def extremes_and_random(
+    rng: np.random.Generator, inputs: list[T | None], random_samples: int = 2
+) -> list[list[np.ndarray]]:
     """All-minimum, all-maximum and random samples of the integer (or bool) graph inputs among `inputs`."""
     graph_inputs = [t for t in inputs if t is not None and t.data is None]
     samples: list[list[np.ndarray]] = []

@@ -1,1 +1,1 @@
-"""How numbers are computed: fixed-point primitives, multipliers, requantizers, exact products, affine maps, float functions."""
+"""How numbers are computed: fixed-point primitives, multipliers, requantizers, exact products, float functions."""

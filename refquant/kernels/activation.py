@@ -1,0 +1,96 @@
+"""Fused activations: the range to which an operator clamps its output.
+
+Source: tflite/kernels/kernel_util.cc, CalculateActivationRangeQuantized; kernel_util.h, CalculateActivationRange;
+internal/common.h, ActivationFunctionWithMinMax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from refquant.arithmetic.multiplier import round_half_away
+from refquant.errors import InvalidModel, RefquantError
+from refquant.kernels.kernel import Node
+from refquant.model.graph import DTYPES, Array
+
+# The real bounds of a fused activation; None: the bound of the type. The kernels know only these ranges: an operator
+# that carries TANH or SIGN_BIT is run by them as if it carried NONE.
+REAL_RANGES: Mapping[str, tuple[float | None, float | None]] = {
+    "NONE": (None, None),
+    "RELU": (0.0, None),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+    "RELU6": (0.0, 6.0),
+    "TANH": (None, None),
+    "SIGN_BIT": (None, None),
+}
+
+
+def activation_range(activation: str, scale: float, zero_point: int, type: str) -> tuple[int, int]:
+    """[zero_point + round(lo / scale), zero_point + round(hi / scale)], intersected with the range of `type`.
+
+    activation: a name of the schema's ActivationFunctionType; scale: a float32 value; type: "INT8", "UINT8" or "INT16".
+    The division is done in float32, round is half away from zero. Clamp with max first, then min.
+    Errors: InvalidModel for an unknown activation, or a bound beyond int32.
+    Source: tflite/kernels/kernel_util.cc, CalculateActivationRangeQuantized.
+    """
+    low, high = _real_range(activation)
+    info = np.iinfo(DTYPES[type])
+    minimum = info.min if low is None else max(info.min, zero_point + _quantize(low, scale, activation))
+    maximum = info.max if high is None else min(info.max, zero_point + _quantize(high, scale, activation))
+    return int(minimum), int(maximum)
+
+
+def float_activation_range(activation: str) -> tuple[np.float32, np.float32]:
+    """The float32 bounds of the activation; the whole finite float32 range where it has none.
+
+    Errors: InvalidModel for an unknown activation.
+    Source: tflite/kernels/kernel_util.h, CalculateActivationRange.
+    """
+    low, high = _real_range(activation)
+    info = np.finfo(np.float32)
+    return np.float32(info.min if low is None else low), np.float32(info.max if high is None else high)
+
+
+def clamp_float(x: Array, low: np.float32, high: np.float32) -> Array:
+    """min(max(x, low), high) as C++ computes it: a NaN and a -0.0 at a bound of 0.0 stay what they are. x: float32."""
+    x = np.where(x < low, low, x)
+    return np.where(high < x, high, x)
+
+
+def fused_range(node: Node) -> tuple[int, int]:
+    """The quantized activation range of the node's output 0, from its option `fused_activation_function`."""
+    output = node.outputs[0]
+    scale, zero_point = node.scale_and_zero_point(output)
+    try:
+        return activation_range(_activation(node), scale, zero_point, output.type)
+    except RefquantError as error:
+        raise node.invalid(str(error)) from None
+
+
+def fused_float_range(node: Node) -> tuple[np.float32, np.float32]:
+    """The float32 activation range of the node, from its option `fused_activation_function`."""
+    try:
+        return float_activation_range(_activation(node))
+    except RefquantError as error:
+        raise node.invalid(str(error)) from None
+
+
+def _activation(node: Node) -> Any:
+    return node.options.get("fused_activation_function", "NONE")
+
+
+def _real_range(activation: str) -> tuple[float | None, float | None]:
+    if activation not in REAL_RANGES:
+        raise InvalidModel(f"unknown fused activation {activation!r}; there are: {', '.join(REAL_RANGES)}")
+    return REAL_RANGES[activation]
+
+
+def _quantize(real: float, scale: float, activation: str) -> int:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        rounded = round_half_away(np.float32(real) / np.float32(scale))
+    if not abs(rounded) <= 2.0**31:  # the runtime compares as float32, where 2^31 - 1 is 2^31
+        raise InvalidModel(f"the bound {real} of the fused activation {activation} does not fit int32 at scale {scale}")
+    return int(rounded)

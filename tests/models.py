@@ -29,7 +29,7 @@ class T:
 
     def __post_init__(self) -> None:
         if self.data is not None:
-            self.data = np.ascontiguousarray(self.data)
+            self.data = np.asarray(self.data, order="C")  # keeps a scalar a scalar
             self.shape, self.type = self.data.shape, TYPES[self.data.dtype.name]
 
 

@@ -91,6 +91,6 @@ def _real_range(activation: str) -> tuple[float | None, float | None]:
 def _quantize(real: float, scale: float, activation: str) -> int:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rounded = round_half_away(np.float32(real) / np.float32(scale))
-    if not abs(rounded) <= 2.0**31:  # the runtime compares as float32, where 2^31 - 1 is 2^31
+    if not abs(rounded) < 2.0**31:
         raise InvalidModel(f"the bound {real} of the fused activation {activation} does not fit int32 at scale {scale}")
     return int(rounded)

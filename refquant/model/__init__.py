@@ -69,7 +69,7 @@ def _file_bytes(path: PathLike) -> bytes:
 
 
 def save(model: Model, path: PathLike) -> None:
-    """Write the model to a `.tflite` file, whole or not at all: a file that is there stays until the new one is complete.
+    """Write the model to a `.tflite` file, whole or not at all: an old file stays until the new one is complete.
 
     Errors: InvalidModel and UnsupportedModel as write_model says; InvalidInput if the file cannot be written.
     """

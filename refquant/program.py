@@ -15,6 +15,7 @@ from refquant.kernels.kernel import Batching, Kernel, Node, Operand, Shape
 from refquant.kernels.table import TYPE_OPERAND
 from refquant.model import load
 from refquant.model.graph import Array, Model, Operator, Tensor
+from refquant.model.schema import OPTIONS_OF, default_options, zero_options
 from refquant.model.validation import check_quantized_dimensions
 from refquant.runtimes import runtime_named
 from refquant.runtimes.runtime import Runtime
@@ -85,8 +86,11 @@ def prepare(
     shapes: dict[int, Shape] = {index: graph.tensors[index].shape for index in graph.inputs}
     shapes.update(input_shapes or {})
     known: dict[int, Array] = {}
+    computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
     for index, tensor in enumerate(graph.tensors):
         value = model.constant(tensor) if tensor.buffer and model.buffers[tensor.buffer] else None
+        if value is None and 0 in tensor.shape and index not in computed and not tensor.is_variable:
+            value = np.zeros(tensor.shape, tensor.dtype)  # a constant without elements has an empty buffer
         if value is not None:
             known[index], shapes[index] = value, value.shape
     last_use = {index: len(graph.operators) for index in graph.outputs}
@@ -119,14 +123,17 @@ def _prepare_step(
 ) -> Step:
     def operand(index: int) -> Operand:
         tensor = tensors[index]
-        return Operand(tensor.name, tensor.type, shapes.get(index, tensor.shape), tensor.quantization, known.get(index))
+        shape = shapes.get(index, tensor.shape)
+        return Operand(
+            tensor.name, tensor.type, shape, tensor.quantization, known.get(index), tensor.shape_signature
+        )
 
     inputs = tuple(None if index < 0 else operand(index) for index in operator.inputs)
     kernel = _kernel_for(operator, inputs, runtime, place)
     node = Node(
         place,
         operator.name,
-        operator.options,
+        _options(operator),
         inputs,
         tuple(operand(index) for index in operator.outputs),
         runtime.arithmetic,
@@ -139,6 +146,15 @@ def _prepare_step(
     )
     params = kernel.prepare(node) if ready else None
     return Step(node, kernel, operator.inputs, operator.outputs, params)
+
+
+def _options(operator: Operator) -> Mapping[str, Any]:
+    """The operator's options with every field present."""
+    table = operator.options_type or OPTIONS_OF.get(operator.name)
+    if table is None:
+        return operator.options
+    absent = operator.options_type is None and not operator.options
+    return zero_options(table) if absent else {**default_options(table), **operator.options}
 
 
 def _fold(step: Step, known: dict[int, Array]) -> None:
@@ -182,7 +198,8 @@ def _params_for(step: Step, values: Sequence[Value | None]) -> Any:
 def _run_step(step: Step, values: Sequence[Value | None], samples: int) -> tuple[Value, ...]:
     kernel = step.kernel
     hidden = (*kernel.value_operands, *kernel.shape_operands)
-    if any(values[slot] is not None and values[slot].batched for slot in kernel.value_operands):  # type: ignore[union-attr]
+    given = [values[slot] for slot in kernel.value_operands if slot < len(values)]
+    if any(value is not None and value.batched for value in given):
         return _run_loop(step, values, samples)
     params = _params_for(step, values)
     data = [None if slot in hidden else value for slot, value in enumerate(values)]

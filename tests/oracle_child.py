@@ -26,6 +26,12 @@ def answer(model: bytes, samples: list, resolver: str, preserve: bool) -> tuple:
         inputs = interpreter.get_input_details()
         results = []
         for arrays in samples:
+            resized = [(d, a) for d, a in zip(inputs, arrays, strict=True) if tuple(d["shape"]) != a.shape]
+            for detail, array in resized:
+                interpreter.resize_tensor_input(detail["index"], array.shape)
+            if resized:
+                interpreter.allocate_tensors()
+                inputs = interpreter.get_input_details()
             for detail, array in zip(inputs, arrays, strict=True):
                 interpreter.set_tensor(detail["index"], array)
             interpreter.invoke()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,16 +32,92 @@ def checked_int32(x: ArrayLike) -> Int64:
 NARROW: dict[str, Narrow] = {"wrap": wrap_int32, "error": checked_int32}
 
 
-def exact_matmul(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    """a @ b for integer arrays, exactly: float32 or float64 BLAS while every partial sum is exact in it, else int64.
+def narrowed(
+    products: NDArray[Any], bias: Int64 | None, bound: int, narrow: Narrow
+) -> tuple[NDArray[Any], Int64 | None]:
+    """(accumulator, what is still to be added to it): the arguments of `requantize_and_clamp`, fit for int32.
 
-    a: (..., m, k) integers; b: (..., k, n) integers. The result holds integers in float32, float64 or int64.
-    Bound: max|a| * max over columns of sum|b| must not exceed 2^24 (float32) or 2^53 (float64).
+    products: integers in any dtype, channels on the last axis; bias: (channels,) or None; bound: no |products| is
+    larger. Costs nothing while bound + max|bias| fits int32; else products + bias goes through `narrow`.
     """
-    largest = int(np.abs(a.astype(np.int64)).max(initial=0))
-    column = int(np.abs(b.astype(np.int64)).sum(axis=-2).max(initial=0))
-    if largest * column <= EXACT_FLOAT32:
-        return np.matmul(a.astype(np.float32), b.astype(np.float32))
-    if largest * column <= EXACT_FLOAT64:
-        return np.matmul(a.astype(np.float64), b.astype(np.float64))
-    return np.matmul(a.astype(np.int64), b.astype(np.int64))
+    if bound + largest_magnitude(0 if bias is None else bias) <= INT32_MAX:
+        return products, bias
+    return narrow(products.astype(np.int64) + (0 if bias is None else bias)), None
+
+
+def largest_magnitude(x: ArrayLike) -> int:
+    """max|x| of an integer-valued array, 0 for an empty one."""
+    x = np.asarray(x)
+    return max(int(x.max()), -int(x.min())) if x.size else 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedMatrix:
+    """The constant right-hand side of a product: (k, n) integers, cut along k where float32 sums would grow too large.
+
+    `column_sum` is the largest sum of |b| over a column. `pieces` are (start, float32 rows): while max|a| is at most
+    `max_abs_a`, the products of each piece alone stay within 2^24 and so are exact in float32.
+    """
+
+    integers: NDArray[Any]
+    column_sum: int
+    max_abs_a: int
+    pieces: tuple[tuple[int, NDArray[np.float32]], ...]
+
+
+def prepare_matrix(b: NDArray[Any], max_abs_a: int = 255) -> PreparedMatrix:
+    """b as the right-hand side of many products. b: (k, n) integers. max_abs_a: the largest |a| to expect.
+
+    A piece ends before the row with which max_abs_a * max over columns of sum|b| would exceed 2^24; there are no
+    pieces where a single row already does.
+    """
+    magnitudes = np.abs(b.astype(np.int64))
+    column_sum = int(magnitudes.sum(axis=0).max(initial=0))
+    limit = EXACT_FLOAT32 // max(max_abs_a, 1)
+    if column_sum <= limit:
+        starts = [0]
+    elif int(magnitudes.max(initial=0)) > limit:
+        starts = []
+    else:
+        sums = np.zeros(b.shape[1], np.int64)
+        starts = [0]
+        for row, values in enumerate(magnitudes):
+            sums += values
+            if sums.max() > limit:
+                starts.append(row)
+                sums = values.copy()
+    pieces = tuple(
+        (start, np.ascontiguousarray(b[start:stop], np.float32))
+        for start, stop in zip(starts, [*starts[1:], len(b)], strict=False)
+    )
+    return PreparedMatrix(b, column_sum, max_abs_a, pieces)
+
+
+def exact_matmul(a: NDArray[Any], b: NDArray[Any] | PreparedMatrix, max_abs_a: int | None = None) -> NDArray[Any]:
+    """a @ b for integer-valued arrays, exactly: float32 or float64 BLAS while its partial sums are exact, else int64.
+
+    a: (..., m, k) integers in any dtype; b: (..., k, n) integers, or a prepared matrix. max_abs_a: no |a| is larger
+    (found by looking if not given). The result holds integers in float32, float64 or int64.
+    Bound: max|a| * max over columns of sum|b| must not exceed 2^24 (float32) or 2^53 (float64); every partial sum, in
+    whatever order and with or without fused multiply-add, is an integer within the bound and so exact.
+    """
+    if max_abs_a is None:
+        max_abs_a = largest_magnitude(a)
+    if isinstance(b, PreparedMatrix):
+        bound, integers = max_abs_a * b.column_sum, b.integers
+        if b.pieces and max_abs_a <= b.max_abs_a and bound <= EXACT_FLOAT64:
+            return _matmul_in_pieces(a, b)
+    else:
+        bound, integers = max_abs_a * int(np.abs(b.astype(np.int64)).sum(axis=-2).max(initial=0)), b
+    dtype = np.float32 if bound <= EXACT_FLOAT32 else np.float64 if bound <= EXACT_FLOAT64 else np.int64
+    return np.asarray(np.matmul(a.astype(dtype, copy=False), integers.astype(dtype, copy=False)))
+
+
+def _matmul_in_pieces(a: NDArray[Any], b: PreparedMatrix) -> NDArray[Any]:
+    """One float32 product per piece, added in float64 where there are several."""
+    a = a.astype(np.float32, copy=False)
+    products = [np.matmul(a[..., start : start + len(rows)], rows) for start, rows in b.pieces]
+    total = products[0] if len(products) == 1 else products[0].astype(np.float64)
+    for product in products[1:]:
+        total += product
+    return np.asarray(total)

@@ -29,7 +29,7 @@ def wrap_int32(x: ArrayLike) -> Int64:
 
 def saturate(x: ArrayLike, bits: int) -> Int64:
     """x limited to the range of a signed integer of `bits` bits."""
-    return np.clip(_int64(x), -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return np.asarray(np.clip(_int64(x), -(1 << (bits - 1)), (1 << (bits - 1)) - 1))
 
 
 def saturating_rounding_doubling_high_mul(a: ArrayLike, b: ArrayLike, bits: int = 32) -> Int64:
@@ -39,7 +39,7 @@ def saturating_rounding_doubling_high_mul(a: ArrayLike, b: ArrayLike, bits: int 
     """
     a, b = _int64(a), _int64(b)
     high = (a * b + (1 << (bits - 2))) >> (bits - 1)
-    return np.minimum(high, (1 << (bits - 1)) - 1)
+    return np.asarray(np.minimum(high, (1 << (bits - 1)) - 1))
 
 
 def rounding_divide_by_pot(x: ArrayLike, exponent: ArrayLike) -> Int64:

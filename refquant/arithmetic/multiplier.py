@@ -7,11 +7,14 @@ tflite/kernels/internal/common.h (MultiplyByQuantizedMultiplier).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from refquant.arithmetic.blocks import Block, head, spread
 from refquant.arithmetic.fixed_point import (
+    INT32_MAX,
     Int64,
     _int64,
     rounding_divide_by_pot,
@@ -35,7 +38,7 @@ def round_half_away(x: ArrayLike) -> NDArray[np.float64]:
     """C's round(): the nearest integer, half-way values away from zero. x: float64 (float32 widens exactly)."""
     x = np.asarray(x, np.float64)
     whole = np.trunc(x)
-    return whole + np.copysign(np.abs(x - whole) >= 0.5, x)
+    return np.asarray(whole + np.copysign(np.abs(x - whole) >= 0.5, x))
 
 
 def quantize_multiplier(real: ArrayLike) -> Multiplier:
@@ -74,12 +77,88 @@ def multiply_by_quantized_multiplier(x: ArrayLike, multiplier: ArrayLike, shift:
     )
 
 
+def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1) -> Block:
+    """`multiply_by_quantized_multiplier` for blocks of int32 (see blocks.py) with the same few multipliers.
+
+    All but the product stays in int32, as in the runtime. With t = SRDHM(x << left, multiplier), of the sign of x or 0:
+    RoundingDivideByPOT(t, right) = (t + 2^(right-1) - (t < 0)) >> right, or t itself for right = 0. Since 0 <=
+    multiplier < 2^31, t is not below 1 - 2^31 and t - 1 fits int32; t + 2^(right-1) may not, and is then int64.
+    """
+    shift = np.asarray(shift, np.int32)
+    right = np.maximum(-shift, 0)
+    half = (1 << right.astype(np.int64)) >> 1
+    headroom = INT32_MAX - int(half.max(initial=0))
+    shifts_left, shifts_right = shift.max(initial=0) > 0, shift.min(initial=0) < 0
+    factors, lefts = spread(multiplier, repeats, np.int64), spread(np.maximum(shift, 0), repeats, np.int32)
+    rights, halves = spread(right, repeats, np.int32), spread(half, repeats, np.int32)
+    rounds = None if right.all() else spread(np.where(right > 0, -1, 0), repeats, np.int32)
+
+    def block(x: NDArray[Any]) -> NDArray[Any]:
+        n = x.size
+        if shifts_left:
+            x <<= head(lefts, n)
+        t: NDArray[Any] = x.astype(np.int64)
+        t *= head(factors, n)
+        t += 1 << 30
+        t >>= 31
+        if t.max() <= headroom:
+            t = t.astype(np.int32)
+        if shifts_right:
+            sign = t >> (8 * t.itemsize - 1)
+            if rounds is not None:
+                sign &= head(rounds, n)
+            t += sign
+            t += head(halves, n)
+            t >>= head(rights, n)
+        return t
+
+    return block
+
+
 def multiply_by_quantized_multiplier_int64(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
-    """(x*q15 + 2^(14-shift)) >> (15-shift), with q15 the multiplier rounded to 15 bits: the form for int64 accumulators.
+    """(x*q15 + 2^(14-shift)) >> (15-shift), q15 the multiplier rounded to 15 bits: the form for int64 accumulators.
 
     x: int64 values with |x| < 2^47; shift: -31 to 7. The result is taken modulo 2^32, as the runtime's cast does.
     """
     multiplier, shift = _int64(multiplier), _int64(shift)
-    reduced = np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
     total = 15 - shift
-    return wrap_int32((_int64(x) * reduced + (np.int64(1) << (total - 1))) >> total)
+    return wrap_int32((_int64(x) * _to_15_bits(multiplier) + (np.int64(1) << (total - 1))) >> total)
+
+
+def _to_15_bits(multiplier: Int64) -> Int64:
+    return np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
+
+
+def int64_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1) -> Block:
+    """`multiply_by_quantized_multiplier_int64` for blocks of int64 (see blocks.py) with the same few multipliers."""
+    total = 15 - _int64(shift)
+    factors = spread(_to_15_bits(_int64(multiplier)), repeats, np.int64)
+    totals, halves = spread(total, repeats, np.int64), spread(np.int64(1) << (total - 1), repeats, np.int64)
+
+    def block(x: NDArray[Any]) -> NDArray[Any]:
+        n = x.size
+        x *= head(factors, n)
+        x += head(halves, n)
+        x >>= head(totals, n)
+        return x.astype(np.int32)
+
+    return block
+
+
+_BELOW_HALF = np.nextafter(0.5, 0)
+
+
+def real_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
+    """round(x * real), half-way values away from zero, for blocks of float64 (see blocks.py).
+
+    C's round(v) = trunc(v + copysign(c, v)) with c the float64 below 1/2: for v = n + 1/2 the sum lies within a quarter
+    of a step of n + 1 and rounds to it; the next v below loses at least the difference and stays below n + 1.
+    """
+    factors = spread(real, repeats, np.float64)
+
+    def block(x: NDArray[Any]) -> NDArray[Any]:
+        x *= head(factors, x.size)
+        x += np.copysign(_BELOW_HALF, x)
+        return x.astype(np.int64)
+
+    return block

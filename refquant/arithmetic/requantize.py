@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from refquant.arithmetic.blocks import Array, Block, head, in_blocks, spread
 from refquant.arithmetic.fixed_point import Int64
 from refquant.arithmetic.multiplier import (
     Multiplier,
     check_shift,
-    multiply_by_quantized_multiplier,
-    multiply_by_quantized_multiplier_int64,
+    double_rounding_block,
+    int64_rounding_block,
     quantize_multiplier,
-    round_half_away,
+    real_rounding_block,
 )
 
 EffectiveScale = Callable[[float, ArrayLike, float], NDArray[np.float64]]
-"""(input scale, filter scales (channels,), output scale) -> real multipliers (channels,), in the runtime's own precision."""
+"""(input scale, filter scales (channels,), output scale) -> real multipliers (channels,), as the runtime computes."""
 
 
 def effective_scale_float64(input_scale: float, filter_scale: ArrayLike, output_scale: float) -> NDArray[np.float64]:
@@ -53,41 +55,100 @@ class RealMultiplier:
     real: NDArray[np.float64]
 
 
+Record = Multiplier | RealMultiplier
+
+
 @dataclass(frozen=True, slots=True)
 class Requantizer:
-    """`prepare(real multipliers, place)` gives the record; `apply(accumulator, record)` the rounded integers (int64).
+    """`prepare(real multipliers, place)` gives the record; `apply(accumulator, record)` the rounded integers.
 
-    accumulator: int64 values, channels on the last axis. place: the words that begin an error message.
+    place: the words that begin an error message. `work` is the dtype in which an accumulator enters `block(record,
+    repeats)`, the rounding of one block in which the record's channels come `repeats` times.
     """
 
     name: str
-    prepare: Callable[[ArrayLike, str], Multiplier | RealMultiplier]
-    apply: Callable[[ArrayLike, Multiplier | RealMultiplier], Int64]
+    prepare: Callable[[ArrayLike, str], Record]
+    work: np.dtype[Any]
+    block: Callable[[Record, int], Block]
+
+    def apply(self, accumulator: ArrayLike, record: Record) -> Int64:
+        """The rounded integers (int64), before the zero point and the clamp.
+
+        accumulator: integers in any dtype, channels on the last axis; int32 values unless `work` is int64.
+        """
+        acc = np.asarray(accumulator)
+        return in_blocks(
+            acc,
+            self.work,
+            _channels(record),
+            lambda repeats: self.block(record, repeats),
+            np.empty(acc.shape, np.int64),
+        )
+
+
+def requantize_and_clamp(
+    requantizer: Requantizer,
+    acc: Array,
+    record: Record,
+    zero_point: int,
+    lo: int,
+    hi: int,
+    dtype: DTypeLike,
+    bias: ArrayLike | None = None,
+) -> Array:
+    """clamp(round(multiplier * (acc + bias)) + zero_point, lo, hi) as `dtype`, in one pass over cache-sized blocks.
+
+    acc: integers in any dtype, channels on the last axis; bias: (channels,) integers or None. acc and acc + bias must
+    be int32 values unless requantizer.work is int64: where no bound shows it, narrow first (see exact.narrowed).
+    """
+
+    def make(repeats: int) -> Block:
+        rounded = requantizer.block(record, repeats)
+        added = None if bias is None else spread(bias, repeats, requantizer.work)
+
+        def block(x: Array) -> Array:
+            if added is not None:
+                x += head(added, x.size)
+            y = rounded(x)
+            if zero_point:
+                y += zero_point
+            return np.clip(y, lo, hi, out=y)
+
+        return block
+
+    channels = max(_channels(record), np.size(bias) if bias is not None else 1)
+    return in_blocks(acc, requantizer.work, channels, make, np.empty(acc.shape, dtype))
+
+
+def _channels(record: Record) -> int:
+    return (record.multiplier if isinstance(record, Multiplier) else record.real).size
 
 
 def _prepare_fixed_point(real: ArrayLike, where: str) -> Multiplier:
     return check_shift(quantize_multiplier(real), where)
 
 
-def _apply_double_rounding(x: ArrayLike, record: Multiplier | RealMultiplier) -> Int64:
+def _double_rounding(record: Record, repeats: int) -> Block:
     assert isinstance(record, Multiplier)
-    return multiply_by_quantized_multiplier(x, record.multiplier, record.shift)
+    return double_rounding_block(record.multiplier, record.shift, repeats)
 
 
-def _apply_int64(x: ArrayLike, record: Multiplier | RealMultiplier) -> Int64:
+def _int64_rounding(record: Record, repeats: int) -> Block:
     assert isinstance(record, Multiplier)
-    return multiply_by_quantized_multiplier_int64(x, record.multiplier, record.shift)
+    return int64_rounding_block(record.multiplier, record.shift, repeats)
 
 
 def _prepare_real(real: ArrayLike, where: str) -> RealMultiplier:
     return RealMultiplier(np.atleast_1d(np.asarray(real, np.float64)))
 
 
-def _apply_real(x: ArrayLike, record: Multiplier | RealMultiplier) -> Int64:
+def _real_rounding(record: Record, repeats: int) -> Block:
     assert isinstance(record, RealMultiplier)
-    return round_half_away(np.asarray(x, np.float64) * record.real).astype(np.int64)
+    return real_rounding_block(record.real, repeats)
 
 
-DOUBLE_ROUNDING = Requantizer("double rounding", _prepare_fixed_point, _apply_double_rounding)
-INT64_SINGLE_ROUNDING = Requantizer("int64, 15-bit multiplier", _prepare_fixed_point, _apply_int64)
-FLOAT64_ROUND = Requantizer("float64 round, half away from zero", _prepare_real, _apply_real)
+DOUBLE_ROUNDING = Requantizer("double rounding", _prepare_fixed_point, np.dtype(np.int32), _double_rounding)
+INT64_SINGLE_ROUNDING = Requantizer(
+    "int64, 15-bit multiplier", _prepare_fixed_point, np.dtype(np.int64), _int64_rounding
+)
+FLOAT64_ROUND = Requantizer("float64 round, half away from zero", _prepare_real, np.dtype(np.float64), _real_rounding)

@@ -20,13 +20,17 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """What a kernel may know of one tensor before it runs. `value` is set for constants and for `value_operands`."""
+    """What a kernel may know of one tensor before it runs. `value` is set for constants and for `value_operands`.
+
+    The `shape` of an output is the one that the file declares; `shape_signature` as in Tensor.
+    """
 
     name: str
     type: str
     shape: Shape
     quantization: Quantization | None = None
     value: Array | None = None
+    shape_signature: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)

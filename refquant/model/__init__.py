@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from refquant.errors import InvalidInput
@@ -62,7 +62,7 @@ def _file_bytes(path: PathLike) -> bytes:
         raise InvalidInput(f"{os.fspath(path)}: there is no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"{os.fspath(path)!r}: cannot be read: {reason}") from None
+        raise InvalidInput(f"{os.fspath(path)}: cannot be read: {reason}") from None
     if not data:
         raise InvalidInput(f"{os.fspath(path)}: the file is empty")
     return data
@@ -74,15 +74,22 @@ def save(model: Model, path: PathLike) -> None:
     Errors: InvalidModel and UnsupportedModel as write_model says; InvalidInput if the file cannot be written.
     """
     data = write_model(model)
-    target = Path(path)
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        _replace(Path(os.path.realpath(path)), data)
+    except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(f"{os.fspath(path)}: cannot be written: {reason}") from None
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Put `data` where `target` is, by way of a new file in the same folder."""
+    if target.exists() and not target.is_file():
+        raise ValueError("it is not a regular file")
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
+    try:
+        with open(temporary, "xb") as file:
             file.write(data)
         os.replace(temporary, target)
-    except (OSError, ValueError) as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"{os.fspath(path)!r}: cannot be written: {reason}") from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -154,6 +154,8 @@ class Model:
 
     def constant(self, tensor: Tensor) -> Array | None:
         """The tensor's stored data as a read-only array of its shape and dtype; None if it is not a constant."""
+        if tensor.external_buffer:
+            raise UnsupportedModel(f"tensor '{tensor.name}' has its data in an external buffer")
         data = self.buffers[tensor.buffer]
         if tensor.buffer == 0 or tensor.is_variable or (not data and 0 not in tensor.shape):
             return None

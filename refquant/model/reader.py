@@ -67,9 +67,10 @@ _STRUCTS = {
     "float": struct.Struct("<f"),
 }
 
-# A file may be decoded this many times over: more than any sharing of tables that a writer does, and little enough that
-# the result stays in proportion to the file.
-BUDGET_PER_BYTE = 4
+# What a file may cost to decode. Everything decoded costs the least that it takes in a file in which nothing is shared:
+# a table 4 bytes, a vector 4 and its elements, a string or blob its bytes. So a file that shares nothing never costs
+# more than its size; a file that shares tables has as much again, and what any file becomes stays in proportion to it.
+BUDGET_PER_BYTE = 2
 BUDGET_SLACK = 4096
 
 Place = tuple[Any, ...]  # ("Model", "subgraphs", 0, "tensors", 3), for messages
@@ -87,7 +88,8 @@ class Decoder:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.budget = BUDGET_PER_BYTE * len(data) + BUDGET_SLACK
-        self.shared: dict[tuple[int, str], Any] = {}  # strings, blobs and scalar vectors, by position and type
+        self.blobs: dict[tuple[int, int], bytes] = {}  # by first byte and size: what is shared is decoded once
+        self.vectors: dict[tuple[int, str], tuple[Any, ...]] = {}  # by position and type, likewise
 
     def scalar(self, type_: str, position: int, place: Place) -> Any:
         """The scalar of the schema's type at a byte position."""
@@ -96,6 +98,8 @@ class Decoder:
             raise MalformedModel(
                 f"{name_of(place)}: {type_} at byte {position} lies outside the file ({len(self.data)} bytes)"
             )
+        if position % reader.size:
+            raise MalformedModel(f"{name_of(place)}: {type_} at byte {position} is not aligned to {reader.size} bytes")
         return reader.unpack_from(self.data, position)[0]
 
     def charge(self, size: int, place: Place) -> None:
@@ -133,12 +137,10 @@ class Decoder:
 
     def slice(self, start: int, count: int, place: Place) -> bytes:
         """`count` bytes from `start`, which the caller has checked; the same object for the same bytes."""
-        key = (start, f"blob {count}")
-        if key not in self.shared:
+        if (start, count) not in self.blobs:
             self.charge(count, place)
-            self.shared[key] = bytes(memoryview(self.data)[start : start + count])
-        found: bytes = self.shared[key]
-        return found
+            self.blobs[start, count] = self.data[start : start + count]
+        return self.blobs[start, count]
 
     def string(self, position: int, place: Place) -> str:
         """The UTF-8 string at `position`, which must end in a zero byte."""
@@ -154,14 +156,12 @@ class Decoder:
 
     def numbers(self, type_: str, position: int, place: Place) -> tuple[Any, ...]:
         """The elements of the vector of scalars at `position`."""
-        key = (position, type_)
-        if key not in self.shared:
+        if (position, type_) not in self.vectors:
             dtype = SCALARS[type_]
             start, count = self.extent(position, dtype.itemsize, place)
             self.charge(4 + count * dtype.itemsize, place)
-            self.shared[key] = tuple(np.frombuffer(self.data, dtype, count, start).tolist())
-        found: tuple[Any, ...] = self.shared[key]
-        return found
+            self.vectors[position, type_] = tuple(np.frombuffer(self.data, dtype, count, start).tolist())
+        return self.vectors[position, type_]
 
     def table(self, name: str, position: int, place: Place) -> MappingProxyType[str, Any]:
         """Every field of the table `name` at `position`, defaults filled in.
@@ -174,7 +174,7 @@ class Decoder:
             raise MalformedModel(
                 f"{name_of(place)}: the {name} at byte {position} has a broken vtable at byte {vtable}"
             )
-        self.charge(4 + vtable_size, place)
+        self.charge(4, place)
 
         def at(slot: int) -> int | None:
             entry = 4 + 2 * slot
@@ -378,7 +378,8 @@ def _operator(
 def builtin_name(code: Mapping[str, Any]) -> str:
     """The operator's BuiltinOperator name; the number in decimal where the schema has no name for it.
 
-    Source: google-ai-edge/LiteRT, tflite/converter/schema/schema_utils.cc, GetBuiltinCode: the greater of the two codes.
+    The greater of the two codes counts.
+    Source: google-ai-edge/LiteRT, tflite/converter/schema/schema_utils.cc, GetBuiltinCode.
     """
     number = max(_code_number(code["builtin_code"]), code["deprecated_builtin_code"])
     return ENUM_NAMES["BuiltinOperator"].get(number, str(number))

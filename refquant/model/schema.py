@@ -828,6 +828,17 @@ def options_union(table: str) -> str | None:
 def default_options(table: str) -> Mapping[str, Any]:
     """Every field of an options table at the schema's default, as `Operator.options` holds them.
 
-    Note: TFLite reads an operator whose options table is absent as all zeros, not as these defaults.
+    Note: TFLite reads an operator whose options table is absent as all zeros, not as these defaults: zero_options.
     """
     return MappingProxyType({field.name: field.default for _, field in SLOTS[table]})
+
+
+def zero_options(table: str) -> Mapping[str, Any]:
+    """Every field of an options table as zero: what TFLite's kernels see of an operator that has no options table."""
+
+    def zero(field: Field) -> Any:
+        if field.type in ENUM_NAMES:
+            return ENUM_NAMES[field.type].get(0, 0)
+        return None if field.default is None else type(field.default)()
+
+    return MappingProxyType({field.name: zero(field) for _, field in SLOTS[table]})

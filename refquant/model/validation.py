@@ -82,7 +82,7 @@ def operator_place(graph: int, index: int, op: Operator) -> str:
 
 
 def check_quantized_dimensions(model: Model) -> None:
-    """Raise InvalidModel unless every quantized_dimension is a dimension of its tensor and its scales fit that dimension.
+    """Raise InvalidModel unless every quantized_dimension is a dimension of its tensor that its scales fit.
 
     One scale fits any dimension. TFLite checks this when it builds an interpreter, TFLite Micro never does, so files
     that break the rule are about; hence it is no part of validate.
@@ -341,8 +341,8 @@ def _check_order(model: Model, graph: Graph, index: int) -> None:
         for position, tensor_index in enumerate(op.inputs):
             if tensor_index not in given and tensor_index != -1 and not _is_empty_constant(graph, tensor_index):
                 raise InvalidModel(
-                    f"{place}: input {position} is tensor {tensor_index}, which is neither a constant, a variable nor a "
-                    "graph input, and no earlier operator gives it"
+                    f"{place}: input {position} is tensor {tensor_index}, which is not a constant, a variable or a "
+                    "graph input, and which no earlier operator gives"
                 )
         for position, tensor_index in enumerate(op.outputs):
             if tensor_index in given:

@@ -6,6 +6,7 @@ fields. Nothing is coerced: a value that its field cannot hold exactly is an Inv
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -15,6 +16,7 @@ import flatbuffers
 import numpy as np
 from flatbuffers import number_types
 from flatbuffers.builder import BuilderSizeError
+from numpy.typing import NDArray
 
 from refquant.errors import InvalidModel, UnsupportedModel
 from refquant.model.graph import Graph, Metadata, Model, Operator, Quantization, Signature, Tensor
@@ -49,6 +51,14 @@ _FLAGS = MappingProxyType(
     }
 )
 
+# Table -> the keys that its fields have in a mapping: two, "x_type" and "x", for a union.
+_KEYS = MappingProxyType(
+    {
+        name: {field.name for field in fields} | {f"{field.name}_type" for field in fields if field.type in UNIONS}
+        for name, fields in TABLES.items()
+    }
+)
+
 OperatorCode = tuple[str, str | None, int]  # (BuiltinOperator name, custom_code, version)
 
 
@@ -58,7 +68,7 @@ def exact_float(value: Any, place: Place) -> float:
         raise InvalidModel(f"{name_of(place)}: {value!r} is not a number")
     with np.errstate(over="ignore"):
         nearest = float(np.float32(value))
-    if nearest != value and value == value:  # NaN equals nothing, itself included
+    if nearest != value and not math.isnan(value):
         raise InvalidModel(f"{name_of(place)}: {value!r} is not a float32; the nearest one is {nearest!r}")
     return nearest
 
@@ -87,6 +97,22 @@ def exact_scalar(type_: str, value: Any, place: Place) -> Any:
     return exact_integer(type_, value, place)
 
 
+def exact_vector(type_: str, values: Sequence[Any], place: Place) -> NDArray[Any]:
+    """`values` as the schema's scalar or enum type stores them; InvalidModel if that would change one of them."""
+    dtype = SCALARS[ENUMS.get(type_, type_)]
+    kinds = set(map(type, values))
+    if kinds == {int} and dtype.kind in "iu":  # many plain numbers: all at once
+        limits = np.iinfo(dtype)
+        if limits.min <= min(values) and max(values) <= limits.max:
+            return np.array(values, dtype)
+    if kinds == {float} and dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            stored = np.array(values).astype(dtype)
+        if np.array_equal(np.array(values), stored, equal_nan=True):
+            return stored
+    return np.array([exact_scalar(type_, value, (*place, i)) for i, value in enumerate(values)], dtype)
+
+
 def enum_number(enum: str, value: Any, place: Place) -> int:
     """The number of an enum's value, given by name or, for a value without a name, as the number itself."""
     if not isinstance(value, str):
@@ -104,9 +130,8 @@ class Encoder:
 
     def table(self, name: str, fields: Mapping[str, Any], place: Place) -> int:
         """Write a table; fields left out or None are absent. InvalidModel for a name that the table does not have."""
-        known = {field.name for _, field in SLOTS[name]} | {f"{f.name}_type" for f in TABLES[name] if f.type in UNIONS}
         for given in fields:
-            if given not in known:
+            if given not in _KEYS[name]:
                 raise InvalidModel(f"{name_of(place)}: {name} has no field '{given}'")
         inline = [entry for slot, field in SLOTS[name] for entry in self.field(slot, field, fields, place)]
         self.builder.StartObject(SLOT_COUNT[name])
@@ -155,9 +180,8 @@ class Encoder:
             raise InvalidModel(f"{name_of(place)}: {type(value).__name__} given where a tuple is due")
         if element in TABLES:
             return self.offsets([self.table(element, item, (*place, i)) for i, item in enumerate(value)])
-        dtype = SCALARS[ENUMS.get(element, element)]
-        stored = [exact_scalar(element, item, (*place, i)) for i, item in enumerate(value)]
-        return self.elements(np.array(stored, dtype).tobytes(), dtype.itemsize, field.align)
+        stored = exact_vector(element, value, place)
+        return self.elements(stored.tobytes(), stored.itemsize, field.align)
 
     def string(self, value: Any, place: Place) -> int:
         """Write a string; -> its offset."""
@@ -204,8 +228,8 @@ def write_model(model: Model, *, check: bool = True) -> bytes:
     """
     if check:
         validate(model)
-    encoder = Encoder(sum(len(data) + 64 for data in model.buffers) + 65536)
     try:
+        encoder = Encoder(sum(len(data) + 64 for data in model.buffers) + 65536)
         return encoder.finish(encoder.table("Model", _model_fields(model), ("Model",)))
     except BuilderSizeError:
         raise UnsupportedModel("the model does not fit into a flatbuffer of 2 GiB") from None
@@ -232,13 +256,13 @@ def _model_fields(model: Model) -> dict[str, Any]:
 
 def empty_constants(model: Model) -> frozenset[int]:
     """Buffers that hold a constant of no elements: TFLite needs their data to be present though it has no bytes."""
-    found = set()
+    constants, others = set(), set()
     for graph in model.graphs:
         made = {index for op in graph.operators for index in op.outputs} | set(graph.inputs)
         for index, tensor in enumerate(graph.tensors):
-            if tensor.buffer and 0 in tensor.shape and index not in made and not tensor.is_variable:
-                found.add(tensor.buffer)
-    return frozenset(found)
+            constant = 0 in tensor.shape and index not in made and not tensor.is_variable
+            (constants if constant else others).add(tensor.buffer)
+    return frozenset(constants - others - {0})
 
 
 def _operator_codes(model: Model) -> dict[OperatorCode, int]:

@@ -22,6 +22,9 @@ TFLITE_REF = Runtime(
         "FULLY_CONNECTED.effective_scale": effective_scale_float64,
         # elementwise: binary, unary, lookup tables, conversion
         # softmax, normalization, reduction, resize
+        "MEAN.requantizer": DOUBLE_ROUNDING,
+        "SUM.requantizer": DOUBLE_ROUNDING,
+        "SUM.codes": {"INT8": "UINT8"},  # the type as which a tensor is read and written, where it is not its own
         # movement
     },
     oracle="ai-edge-litert 2.3.0, OpResolverType.BUILTIN_REF, x86-64",

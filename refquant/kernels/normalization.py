@@ -1,0 +1,109 @@
+"""L2_NORMALIZATION over the last axis.
+
+Source: tflite/kernels/l2norm.cc; internal/reference/l2normalization.h and integer_ops/l2normalization.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from refquant.arithmetic.exact import Narrow
+from refquant.arithmetic.inverse import inverse_sqrt_multiplier
+from refquant.arithmetic.multiplier import multiply_by_quantized_multiplier
+from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
+from refquant.kernels.kernel import Node, Shape
+from refquant.model.graph import DTYPES, Array
+
+OUTPUT_SCALE_BITS = 7  # the output is in steps of 1/128
+EPSILON = np.float32(1e-6)  # the least norm that float32 divides by
+
+# (zero point that Prepare demands of the output, steps by which the kernel multiplies before the multiplier is applied,
+# left shift that it adds to the multiplier): the two integer kernels scale by 128 in different places.
+_OUTPUT_RULES = {"INT8": (0, 1, OUTPUT_SCALE_BITS), "UINT8": (128, 1 << OUTPUT_SCALE_BITS, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class L2NormalizationParams:
+    """L2_NORMALIZATION on int8 or uint8."""
+
+    input_zero_point: int
+    output_zero_point: int
+    premultiply: int
+    left_shift: int
+    output_type: str
+    narrow: Narrow
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class FloatL2NormalizationParams:
+    """L2_NORMALIZATION on float32."""
+
+    output_shapes: tuple[Shape]
+
+
+def _expect_l2_normalization(node: Node) -> None:
+    expect_counts(node, 1, 1)
+    expect_same_type(node, node.input(0), node.outputs[0])
+    if not node.input(0).shape:
+        raise node.invalid("the input is a scalar; it needs a last axis to normalize over")
+    activation = node.options.get("fused_activation_function", "NONE")
+    if activation != "NONE":
+        raise node.invalid(f"takes no fused activation, but has {activation}")
+
+
+def l2_normalization_params(node: Node) -> L2NormalizationParams:
+    """Decodes L2_NORMALIZATION on int8 or uint8. The output must have scale 1/128 and zero point 0 (uint8: 128).
+
+    Errors: InvalidModel. Source: tflite/kernels/l2norm.cc, Prepare.
+    """
+    _expect_l2_normalization(node)
+    input, output = node.input(0), node.outputs[0]
+    zero_point_rule, premultiply, left_shift = _OUTPUT_RULES[output.type]
+    scale, zero_point = node.scale_and_zero_point(output)
+    if scale != 1 / 128 or zero_point != zero_point_rule:
+        raise node.invalid(
+            f"an {output.type} output needs scale 1/128 and zero point {zero_point_rule}, not {scale!r} and {zero_point}"
+        )
+    _, input_zero_point = legacy_parameters(input)
+    return L2NormalizationParams(
+        input_zero_point, zero_point, premultiply, left_shift, output.type, node.narrow, (input.shape,)
+    )
+
+
+def float_l2_normalization_params(node: Node) -> FloatL2NormalizationParams:
+    """Decodes L2_NORMALIZATION on float32. Errors: InvalidModel."""
+    _expect_l2_normalization(node)
+    return FloatL2NormalizationParams((node.input(0).shape,))
+
+
+def l2_normalization(params: L2NormalizationParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """128 * v / sqrt(sum of v^2) with v = input - zero_point, the square root inverted in fixed point.
+
+    arrays: input int8 or uint8 (..., depth). Returns the same type and shape. A row of zeros stays zero.
+    Source: tflite/kernels/internal/reference/integer_ops/l2normalization.h, L2Normalization.
+    """
+    (x,) = arrays
+    assert x is not None
+    info = np.iinfo(DTYPES[params.output_type])
+    v = x.astype(np.int64) - params.input_zero_point
+    multiplier, shift = inverse_sqrt_multiplier(params.narrow((v * v).sum(axis=-1, keepdims=True)))
+    scaled = multiply_by_quantized_multiplier(v * params.premultiply, multiplier, shift + params.left_shift)
+    return (np.clip(scaled + params.output_zero_point, info.min, info.max).astype(info.dtype),)
+
+
+def float_l2_normalization(
+    params: FloatL2NormalizationParams, arrays: Sequence[Array | None]
+) -> tuple[Array, ...]:
+    """input / max(sqrt(sum of input^2), 1e-6), every operation in float32, the sum in order.
+
+    arrays: input float32 (..., depth). Source: tflite/kernels/internal/reference/l2normalization.h, L2Normalization.
+    """
+    (x,) = arrays
+    assert x is not None
+    with np.errstate(all="ignore"):
+        norm = np.sqrt(np.cumsum(x * x, axis=-1, dtype=np.float32)[..., -1:])
+        return (x / np.where(norm < EPSILON, EPSILON, norm),)  # as std::max: a NaN norm stays NaN

@@ -1,0 +1,224 @@
+"""RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR of NHWC images.
+
+Source: tflite/kernels/resize_bilinear.cc, resize_nearest_neighbor.cc; internal/reference/resize_bilinear.h and
+resize_nearest_neighbor.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.arithmetic.multiplier import round_half_away
+from refquant.kernels.checks import expect_counts, expect_same_type
+from refquant.kernels.kernel import Node, Shape
+from refquant.model.graph import DTYPES, Array
+
+Indices = NDArray[np.int64]
+
+ONE = 1 << 10  # integer positions are in steps of 1/1024 of a pixel
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolation:
+    """Along one axis: output i = input[lower[i]] * lower_weight[i] + input[upper[i]] * upper_weight[i].
+
+    The weights are steps of 1/1024 (int8), or float32 (float32, uint8).
+    """
+
+    lower: Indices
+    upper: Indices
+    lower_weight: NDArray[Any]
+    upper_weight: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeBilinearParams:
+    """RESIZE_BILINEAR."""
+
+    align_corners: bool
+    half_pixel_centers: bool
+    rows: Interpolation
+    columns: Interpolation
+    type: str
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeNearestNeighborParams:
+    """RESIZE_NEAREST_NEIGHBOR: the input row of each output row, the input column of each output column."""
+
+    align_corners: bool
+    half_pixel_centers: bool
+    rows: Indices
+    columns: Indices
+    output_shapes: tuple[Shape]
+
+
+def _resize_geometry(node: Node) -> tuple[Shape, tuple[int, int], bool, bool]:
+    """(input shape, (output height, output width), align_corners, half_pixel_centers), checked."""
+    expect_counts(node, 2, 1)
+    input, size = node.input(0), node.input(1)
+    expect_same_type(node, input, node.outputs[0])
+    if len(input.shape) != 4:
+        raise node.invalid(f"the input must have 4 dimensions (NHWC), not shape {input.shape}")
+    if size.type != "INT32" or size.shape != (2,):
+        raise node.invalid(f"the size must be an INT32 tensor of shape (2,), not {size.type} of shape {size.shape}")
+    height, width = (int(length) for length in node.value(1))
+    if height <= 0 or width <= 0:
+        raise node.invalid(f"the new size {height} x {width} must be positive")
+    if 0 in input.shape[1:3]:
+        raise node.unsupported(f"an input without pixels (shape {input.shape}) has no values to interpolate")
+    align_corners = bool(node.options.get("align_corners", False))
+    half_pixel_centers = bool(node.options.get("half_pixel_centers", False))
+    return input.shape, (height, width), align_corners, half_pixel_centers
+
+
+def resize_bilinear_params(node: Node) -> ResizeBilinearParams:
+    """Decodes RESIZE_BILINEAR. Scales and zero points are not looked at: the codes are interpolated as they are.
+
+    Errors: InvalidModel; UnsupportedModel where the kernel would read outside of the image.
+    Source: tflite/kernels/resize_bilinear.cc, Prepare, ResizeOutputTensor.
+    """
+    (batch, height, width, depth), size, align_corners, half_pixel_centers = _resize_geometry(node)
+    if align_corners and half_pixel_centers:
+        raise node.invalid("align_corners and half_pixel_centers exclude each other")
+    type = node.input(0).type
+    interpolation = _integer_interpolation if type == "INT8" else _float_interpolation
+    rows, columns = (
+        interpolation(before, after, align_corners, half_pixel_centers)
+        for before, after in zip((height, width), size, strict=True)
+    )
+    if rows.lower.max() >= height or columns.lower.max() >= width:
+        raise node.unsupported(
+            f"TFLite's kernel reads outside of the image when it resizes {height} x {width} to {size[0]} x {size[1]}: "
+            "its scale, rounded to 1/1024, is too large"
+        )
+    return ResizeBilinearParams(
+        align_corners, half_pixel_centers, rows, columns, type, ((batch, *size, depth),)
+    )
+
+
+def _integer_interpolation(before: int, after: int, align_corners: bool, half_pixel_centers: bool) -> Interpolation:
+    """Positions in steps of 1/1024: i * scale, or (i + 1/2) * scale - 1/2, with scale = before / after rounded.
+
+    Source: tflite/kernels/internal/reference/resize_bilinear.h, ComputeInterpolationValuesInteger.
+    """
+    if align_corners and after > 1:
+        before_span, after_span = before - 1, after - 1
+    else:
+        before_span, after_span = before, after
+    scale = (ONE * before_span + after_span // 2) // after_span
+    position = np.arange(after, dtype=np.int64) * scale
+    if half_pixel_centers:
+        position = position + (scale // 2 - ONE // 2)
+    lower = np.maximum(position // ONE, 0)
+    upper = np.minimum((position + ONE - 1) // ONE, before - 1)  # position >= -1/2: never below 0
+    weight = position - ONE * lower
+    return Interpolation(lower, upper, ONE - weight, weight)
+
+
+def _float_interpolation(before: int, after: int, align_corners: bool, half_pixel_centers: bool) -> Interpolation:
+    """The same positions in float32, every operation rounded.
+
+    Source: tflite/kernels/internal/reference/resize_bilinear.h, ComputeInterpolationValues.
+    """
+    scale = _float_scale(before, after, align_corners)
+    position = np.arange(after).astype(np.float32)
+    if half_pixel_centers:
+        position = (position + np.float32(0.5)) * scale - np.float32(0.5)
+    else:
+        position = position * scale
+    lower = np.maximum(np.floor(position).astype(np.int64), 0)
+    upper = np.minimum(np.ceil(position).astype(np.int64), before - 1)
+    weight = position - lower.astype(np.float32)
+    return Interpolation(lower, upper, np.float32(1) - weight, weight)
+
+
+def _float_scale(before: int, after: int, align_corners: bool) -> np.float32:
+    """Input pixels per output pixel in float32; between the corner pixels' centers with align_corners."""
+    if align_corners and after > 1:
+        return np.float32(before - 1) / np.float32(after - 1)
+    return np.float32(before) / np.float32(after)
+
+
+def resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Four-tap sum with integer weights, divided by 2^20 and rounded half away from zero.
+
+    arrays: input int8 (..., H, W, C), size None. Returns int8 (..., height, width, C).
+    Source: tflite/kernels/internal/reference/resize_bilinear.h, ResizeBilinearInteger.
+    """
+    x = arrays[0]
+    assert x is not None
+    # The sum separates: rows first, then columns. |sum| <= 128 * 2^20, so int32 holds all of it.
+    x = x.astype(np.int32)
+    for axis, taps in ((-3, params.rows), (-2, params.columns)):
+        lower, upper = (_along(axis, w.astype(np.int32)) for w in (taps.lower_weight, taps.upper_weight))
+        x = x.take(taps.lower, axis) * lower + x.take(taps.upper, axis) * upper
+    x += (1 << 19) - (x < 0)
+    return ((x >> 20).astype(DTYPES[params.type]),)
+
+
+def _along(axis: int, weights: NDArray[Any]) -> NDArray[Any]:
+    """A vector of weights, shaped to multiply along `axis` (negative)."""
+    return weights.reshape(-1, *(1,) * (-axis - 1))
+
+
+def float_resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """((v00*h0)*w0 + (v10*h1)*w0) + (v01*h0)*w1 + (v11*h1)*w1 in float32; for uint8 plus 0.5, then truncated.
+
+    arrays: input float32 or uint8 (..., H, W, C), size None. Returns the same type, (..., height, width, C).
+    Source: tflite/kernels/internal/reference/resize_bilinear.h, ResizeBilinear.
+    """
+    x = arrays[0]
+    assert x is not None
+    rows, columns = params.rows, params.columns
+    with np.errstate(all="ignore"):
+        x = x.astype(np.float32)
+        top = x.take(rows.lower, -3) * _along(-3, rows.lower_weight)
+        bottom = x.take(rows.upper, -3) * _along(-3, rows.upper_weight)
+        left, right = _along(-2, columns.lower_weight), _along(-2, columns.upper_weight)
+        result = top.take(columns.lower, -2) * left + bottom.take(columns.lower, -2) * left
+        result = result + top.take(columns.upper, -2) * right + bottom.take(columns.upper, -2) * right
+        # The kernel adds a rounding offset to floats too: 0, which turns -0.0 into 0.0.
+        result = result + np.float32(0 if params.type == "FLOAT32" else 0.5)
+    return (result.astype(DTYPES[params.type]),)
+
+
+def resize_nearest_neighbor_params(node: Node) -> ResizeNearestNeighborParams:
+    """Decodes RESIZE_NEAREST_NEIGHBOR. Scales and zero points are not looked at: the codes are copied.
+
+    Errors: InvalidModel. Source: tflite/kernels/resize_nearest_neighbor.cc, Prepare, ResizeOutputTensor.
+    """
+    (batch, height, width, depth), size, align_corners, half_pixel_centers = _resize_geometry(node)
+    rows, columns = (
+        _nearest(before, after, align_corners, half_pixel_centers)
+        for before, after in zip((height, width), size, strict=True)
+    )
+    return ResizeNearestNeighborParams(
+        align_corners, half_pixel_centers, rows, columns, ((batch, *size, depth),)
+    )
+
+
+def _nearest(before: int, after: int, align_corners: bool, half_pixel_centers: bool) -> Indices:
+    """floor(i * scale), with half_pixel_centers of i + 1/2, with align_corners rounded half away instead of floor.
+
+    Source: tflite/kernels/internal/reference/resize_nearest_neighbor.h, GetNearestNeighbor.
+    """
+    position = np.arange(after).astype(np.float32) + np.float32(0.5 if half_pixel_centers else 0)
+    position = position * _float_scale(before, after, align_corners)
+    nearest = round_half_away(position) if align_corners else np.floor(position)
+    return np.minimum(nearest.astype(np.int64), before - 1)
+
+
+def resize_nearest_neighbor(
+    params: ResizeNearestNeighborParams, arrays: Sequence[Array | None]
+) -> tuple[Array, ...]:
+    """output[y, x] = input[rows[y], columns[x]]. arrays: input (..., H, W, C) of any type, size None."""
+    x = arrays[0]
+    assert x is not None
+    return (x.take(params.rows, -3).take(params.columns, -2),)

@@ -1,0 +1,272 @@
+"""SOFTMAX and LOG_SOFTMAX over the last axis.
+
+Source: tflite/kernels/activations.cc, SoftmaxPrepare, SoftmaxEval, LogSoftmaxPrepare, LogSoftmaxEval;
+internal/reference/softmax.h, log_softmax.h and integer_ops/log_softmax.h; internal/quantization_util.cc.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.arithmetic.exact import Narrow
+from refquant.arithmetic.fixed_point import (
+    INT32_MAX,
+    INT32_MIN,
+    Int64,
+    exp_on_negative_values,
+    rounding_divide_by_pot,
+    wrap_int32,
+)
+from refquant.arithmetic.float_functions import expf, logf
+from refquant.arithmetic.inverse import reciprocal
+from refquant.arithmetic.logarithm import log_x_for_x_greater_than_or_equal_to_1
+from refquant.arithmetic.multiplier import multiply_by_quantized_multiplier, quantize_multiplier
+from refquant.errors import UnsupportedModel
+from refquant.kernels.checks import expect_counts, expect_same_type
+from refquant.kernels.kernel import Node, Shape
+from refquant.model.graph import DTYPES, Array
+
+DIFF_INTEGER_BITS = 5  # input differences are Q5.26
+SUM_INTEGER_BITS = 12  # the sum of exponentials is Q12.19
+LOG_OUTPUT_INTEGER_BITS = 4  # LOG_SOFTMAX's output is Q4.4
+
+
+@dataclass(frozen=True, slots=True)
+class DiffScaling:
+    """How the difference d = input - max (0 to -255) becomes Q5.26: multiplier * 2^(left_shift - 31) * d.
+
+    Differences below `diff_min` would leave Q5.26; their exponential counts as 0. `exps` holds exp(-k) as Q0.31 and
+    `rescaled` -k as Q5.26, for k = 0 to 255.
+    """
+
+    multiplier: int
+    left_shift: int
+    diff_min: int
+    rescaled: Int64
+    exps: Int64
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxParams:
+    """SOFTMAX on int8 or uint8."""
+
+    place: str
+    beta: float
+    scaling: DiffScaling
+    output_type: str
+    narrow: Narrow
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class LogSoftmaxParams:
+    """LOG_SOFTMAX on int8 or uint8. `reverse_multiplier` * 2^(reverse_shift - 31) takes Q5.26 back to input steps."""
+
+    place: str
+    scaling: DiffScaling
+    reverse_multiplier: int
+    reverse_shift: int
+    output_zero_point: int
+    output_type: str
+    narrow: Narrow
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class FloatSoftmaxParams:
+    """SOFTMAX on float32; LOG_SOFTMAX ignores `beta`."""
+
+    beta: float
+    output_shapes: tuple[Shape]
+
+
+def softmax_params(node: Node) -> SoftmaxParams:
+    """Decodes SOFTMAX on int8 (output int8 or int16) or uint8 (output uint8 or int16).
+
+    An int8 output must have scale 1/256 within 0.1 % and zero point -128. Any other output's scale and zero point are
+    not looked at: the kernel writes value 0 as the type's minimum, also into int16.
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, SoftmaxPrepare.
+    """
+    expect_counts(node, 1, 1)
+    input, output = node.input(0), node.outputs[0]
+    _expect_rows(node)
+    if output.type not in (input.type, "INT16"):
+        raise node.invalid(f"the output of an {input.type} softmax must be {input.type} or INT16, not {output.type}")
+    if output.type == "INT8":
+        scale, zero_point = node.scale_and_zero_point(output)
+        if zero_point != -128 or abs(np.float32(scale) - np.float32(1 / 256)) > np.float32(0.001) / np.float32(256):
+            raise node.invalid(
+                f"an INT8 output needs scale 1/256 and zero point -128, not {scale!r} and {zero_point}"
+            )
+    beta = node.options.get("beta", 0.0)
+    return SoftmaxParams(
+        node.place, beta, _diff_scaling(node, beta), output.type, node.narrow, (input.shape,)
+    )
+
+
+def log_softmax_params(node: Node) -> LogSoftmaxParams:
+    """Decodes LOG_SOFTMAX on int8 or uint8. The output must have scale 16/256 and the type's maximum as zero point.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, LogSoftmaxPrepare.
+    """
+    expect_counts(node, 1, 1)
+    input, output = node.input(0), node.outputs[0]
+    _expect_rows(node)
+    expect_same_type(node, input, output)
+    highest = int(np.iinfo(DTYPES[output.type]).max)
+    scale, zero_point = node.scale_and_zero_point(output)
+    if scale != 16 / 256 or zero_point != highest:
+        raise node.invalid(f"the output needs scale 16/256 and zero point {highest}, not {scale!r} and {zero_point}")
+    scaling = _diff_scaling(node, 1.0)
+    reverse = math.ldexp(1.0, 31 - scaling.left_shift) / scaling.multiplier
+    if reverse >= 1:
+        raise node.unsupported("the input scale is so small that TFLite's reference kernel ends the process")
+    record = quantize_multiplier(reverse)
+    return LogSoftmaxParams(
+        node.place,
+        scaling,
+        int(record.multiplier[0]),
+        int(record.shift[0]),
+        highest,
+        output.type,
+        node.narrow,
+        (input.shape,),
+    )
+
+
+def float_softmax_params(node: Node) -> FloatSoftmaxParams:
+    """Decodes SOFTMAX or LOG_SOFTMAX on float32. Errors: InvalidModel."""
+    expect_counts(node, 1, 1)
+    _expect_rows(node)
+    expect_same_type(node, node.input(0), node.outputs[0])
+    return FloatSoftmaxParams(node.options.get("beta", 0.0), (node.input(0).shape,))
+
+
+def _expect_rows(node: Node) -> None:
+    if not node.input(0).shape:
+        raise node.invalid("the input is a scalar; it needs a last axis to normalize over")
+
+
+def _diff_scaling(node: Node, beta: float) -> DiffScaling:
+    """min(beta * input scale * 2^26, 2^31 - 1) as multiplier and left shift, and what follows from them.
+
+    Source: tflite/kernels/internal/quantization_util.cc, PreprocessSoftmaxScaling and CalculateInputRadius.
+    """
+    scale, _ = node.scale_and_zero_point(node.input(0))
+    real = beta * scale * 2.0 ** (31 - DIFF_INTEGER_BITS)
+    if not real > 1:
+        raise node.unsupported(
+            f"beta * input scale = {beta * scale!r}: at 2^-26 or less TFLite's reference kernel ends the process"
+        )
+    record = quantize_multiplier(min(real, float(INT32_MAX)))
+    multiplier, left_shift = int(record.multiplier[0]), int(record.shift[0])
+    radius = ((1 << DIFF_INTEGER_BITS) - 1 << (31 - DIFF_INTEGER_BITS)) >> left_shift
+    k = np.arange(256)
+    rescaled = multiply_by_quantized_multiplier(-np.minimum(k, radius), multiplier, left_shift)
+    exps = np.where(k <= radius, exp_on_negative_values(rescaled, DIFF_INTEGER_BITS), 0)
+    return DiffScaling(multiplier, left_shift, -radius, rescaled, exps)
+
+
+def _steps_below_maximum(x: Array) -> NDArray[np.uint8]:
+    """max - x along the last axis, 0 to 255: the 8-bit difference modulo 256 is the true one."""
+    maximum = x.max(axis=-1, keepdims=True, initial=np.iinfo(x.dtype).min)
+    return np.subtract(maximum, x).view(np.uint8)
+
+
+def _sum_of_exps(scaling: DiffScaling, steps: NDArray[np.uint8], narrow: Narrow) -> Int64:
+    """The sum along the last axis of the exponentials, each rounded to Q12.19; int32 values, (..., 1)."""
+    exps = rounding_divide_by_pot(scaling.exps, SUM_INTEGER_BITS)
+    return narrow(exps.take(steps).sum(axis=-1, keepdims=True))
+
+
+def softmax(params: SoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """exp(d) / sum of exp(d), d = beta * scale * (input - max), in fixed point; the result in steps of 2^-bits.
+
+    arrays: input int8 or uint8 (..., depth). Returns the output type's (..., depth).
+    Errors: UnsupportedModel where the sum of a row reaches 512 with an 8-bit output, or is a multiple of 8192.
+    Source: tflite/kernels/internal/reference/softmax.h, Softmax<InputT, OutputT>.
+    """
+    (x,) = arrays
+    assert x is not None
+    info = np.iinfo(DTYPES[params.output_type])
+    steps = _steps_below_maximum(x)
+    # The kernel reads the int32 sum as unsigned: a sum from 4096 to 8191 is still right.
+    sums = _sum_of_exps(params.scaling, steps, params.narrow) & 0xFFFFFFFF
+    scale, bits_over_unit = reciprocal(np.maximum(sums, 1), SUM_INTEGER_BITS)
+    exponent = bits_over_unit + 31 - info.bits
+    if x.size and (exponent.max() > 31 or sums.min() == 0):
+        raise UnsupportedModel(
+            f"{params.place}: the exponentials of a row add up to {int(sums.max()) / 2**19:.0f} times the largest one; "
+            "from 512 on TFLite's reference kernel ends the process (the input hardly varies over more than 511 values)"
+        )
+    # Neither factor nor product is negative, so both roundings are plain additions of a half.
+    product = (scale * params.scaling.exps.take(steps) + (1 << 30)) >> 31
+    codes = (product + ((np.int64(1) << exponent) >> 1)) >> exponent
+    return (np.minimum(codes + info.min, info.max).astype(info.dtype),)
+
+
+def log_softmax(params: LogSoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """d - log(sum of exp(d)), d = scale * (input - max), in fixed point; the result in steps of 1/16.
+
+    arrays: input int8 or uint8 (..., depth). Returns the same type and shape.
+    Errors: UnsupportedModel where the sum of a row leaves int32.
+    Source: tflite/kernels/internal/reference/integer_ops/log_softmax.h, LogSoftmax.
+    """
+    (x,) = arrays
+    assert x is not None
+    scaling, info = params.scaling, np.iinfo(DTYPES[params.output_type])
+    steps = _steps_below_maximum(x)
+    sums = _sum_of_exps(scaling, steps, params.narrow)
+    if x.size and sums.min() <= 0:
+        raise UnsupportedModel(
+            f"{params.place}: the sum of the exponentials of a row leaves int32 (more than 4095 values close to the "
+            "maximum); what TFLite's kernel does then is undefined"
+        )
+    log_sum = log_x_for_x_greater_than_or_equal_to_1(sums, SUM_INTEGER_BITS, DIFF_INTEGER_BITS)
+    lowest = multiply_by_quantized_multiplier(
+        log_sum + INT32_MIN, params.reverse_multiplier, params.reverse_shift
+    )
+    lowest = np.maximum(scaling.diff_min - 1, lowest)
+    fraction_bits = 31 - DIFF_INTEGER_BITS - LOG_OUTPUT_INTEGER_BITS
+    codes = rounding_divide_by_pot(wrap_int32(scaling.rescaled.take(steps) - log_sum), fraction_bits)
+    codes = np.clip(codes + params.output_zero_point, info.min, info.max)
+    return (np.where(-steps.astype(np.int64) > lowest, codes, info.min).astype(info.dtype),)
+
+
+def _float_row_maximum(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The maximum along the last axis as a loop of std::max finds it: no NaN, and not below the lowest finite value."""
+    return np.fmax.reduce(x, axis=-1, keepdims=True, initial=np.finfo(np.float32).min)
+
+
+def _sequential_sum(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The float32 sum along the last axis in order, (..., 1); an empty row gives 0."""
+    return np.cumsum(x, axis=-1, dtype=np.float32)[..., -1:]
+
+
+def float_softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """exp((input - max) * beta) / sum, every operation in float32, the sum in order. arrays: input float32.
+
+    Source: tflite/kernels/internal/reference/softmax.h, Softmax<float>.
+    """
+    (x,) = arrays
+    assert x is not None
+    with np.errstate(all="ignore"):
+        exps = expf((x - _float_row_maximum(x)) * np.float32(params.beta))
+        return (exps / _sequential_sum(exps),)
+
+
+def float_log_softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """(input - max) - log(sum of exp(input - max)), every operation in float32, the sum in order. arrays: input float32.
+
+    Source: tflite/kernels/internal/reference/log_softmax.h, LogSoftmax.
+    """
+    (x,) = arrays
+    assert x is not None
+    with np.errstate(all="ignore"):
+        differences = x - _float_row_maximum(x)
+        return (differences - logf(_sequential_sum(expf(differences))),)

@@ -1,0 +1,7 @@
+"""What a converter does: calibrate (ranges) -> decide (parameters of every tensor) -> apply (a new model)."""
+
+from refquant.quantizer.calibration import Calibration, TensorRange, calibrate
+from refquant.quantizer.int8 import decide_int8
+from refquant.quantizer.quantize import quantize
+
+__all__ = ["Calibration", "TensorRange", "calibrate", "decide_int8", "quantize"]

@@ -1,0 +1,331 @@
+"""Decide: which tensor gets which parameters and why, which operators become int8, where conversions stand.
+
+The Decision is a plain value: print it, test it, or hand it to `apply`. It speaks of forms: a tensor of the float model
+may live on in the new model in several forms (float32, int8 under one scale, int8 under another), each made by an
+operator, a QUANTIZE or a DEQUANTIZE.
+Source: google-ai-edge/LiteRT, tflite/converter/quantization/common/quantization_lib/tfl_quantization_driver.cc
+(Finalize, RequantizeValue), quantization_utils.h (QuantizationPattern, FoldTrivalRequantizeOp) and
+tflite/converter/transforms/post_quantize.cc, optimize_op_order.cc, modify_io_nodes.cc; checked against TensorFlow
+2.21.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from refquant.model.graph import Graph, Model
+from refquant.quantizer.parameters import Parameters, data_rule
+from refquant.quantizer.propagate import Spread, Use, Value, float_operands, in_words, rule_of
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDecision:
+    """The parameters of one tensor of the float model, how its data follow (constants only), and why.
+
+    `users`: empty, or, for one copy of a shared constant, the operands that read this copy.
+    """
+
+    tensor: int
+    name: str
+    parameters: Parameters
+    data_rule: str | None
+    why: str
+    users: tuple[Use, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requantize:
+    """A QUANTIZE from int8 to int8: readers of `tensor` see `parameters` where its producer has others."""
+
+    tensor: int
+    name: str
+    produced: Parameters
+    parameters: Parameters
+    users: tuple[Use, ...]  # empty: all readers
+
+
+@dataclass(frozen=True, slots=True)
+class FloatOperator:
+    """An operator on float tensors that stays float32."""
+
+    operator: int
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One tensor of the new model. `parameters` None: float32, or a type that quantization does not touch.
+
+    `made`: "input", "constant", "operator", "QUANTIZE" or "DEQUANTIZE" (of form `source`).
+    `origin`: what named it: the tensor itself, its "range", or the "spread" of parameters.
+    """
+
+    tensor: int
+    parameters: Parameters | None
+    made: str
+    source: int | None = None
+    unsigned: bool = False  # uint8 instead of int8: zero point + 128
+    origin: str = "tensor"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Everything `apply` needs, and everything one may want to know."""
+
+    tensors: tuple[TensorDecision, ...]
+    requantize: tuple[Requantize, ...]
+    float_operators: tuple[FloatOperator, ...]
+    forms: tuple[Form, ...]
+    reads: Mapping[Use, int]  # operand or graph output -> form
+    results: Mapping[tuple[int, int], int]  # (operator, result) -> form
+
+    def __str__(self) -> str:
+        lines = [f"{t.name}: {t.parameters}" + f" ({t.why})" for t in self.tensors]
+        lines += [f"requantize {r.name}: {r.produced} -> {r.parameters}" for r in self.requantize]
+        lines += [f"float: operator {f.operator} ({f.name}): {f.why}" for f in self.float_operators]
+        return "\n".join(lines)
+
+
+def why_float(graph: Graph, spread: Spread, position: int) -> str | None:
+    """Why an operator cannot become int8; None if it can. One without float tensors can (and is left as it is)."""
+    operator, rule = graph.operators[position], rule_of(graph.operators[position])
+    results = [(position, number) for number in range(len(operator.outputs)) if (position, number) in spread.results]
+    operands = float_operands(graph, operator)
+    if not results and not operands:
+        return None
+    if not rule.quantizable:
+        return "the specification has no int8 form of this operator"
+    for slot in operands:
+        value = spread.slots[Use(position, slot)]
+        if not is_quantized(graph, value):
+            return f"its operand '{graph.tensors[value.tensor].name}' has no parameters"
+    for result in results:
+        if not is_quantized(graph, spread.results[result]):
+            return f"its result '{graph.tensors[spread.results[result].tensor].name}' has no parameters"
+    return None
+
+
+def is_quantized(graph: Graph, value: Value) -> bool:
+    """Whether the value has an int8 form. Parameters that merely reached an operator the driver ignores do not count."""
+    if value.parameters is None:
+        return False
+    if value.calibrated or value.producer is None:
+        return True
+    rule = rule_of(graph.operators[value.producer])
+    return rule.quantizable or rule.same_scale
+
+
+class _Plan:
+    """Builds the forms, operator by operator; what remains is frozen into a Decision."""
+
+    def __init__(self, model: Model, spread: Spread, input_type: str, output_type: str) -> None:
+        self.model, self.graph, self.spread = model, model.graph, spread
+        self.input_type, self.output_type = input_type, output_type
+        positions = range(len(self.graph.operators))
+        self.why_float = {position: why_float(self.graph, spread, position) for position in positions}
+        self.forms: list[Form] = []
+        self.reads: dict[Use, int] = {}
+        self.results: dict[tuple[int, int], int] = {}
+        self.requantize: list[Requantize] = []
+
+    def is_int8(self, use: Use) -> bool:
+        return use.operator is not None and self.why_float[use.operator] is None
+
+    def form(self, form: Form) -> int:
+        self.forms.append(form)
+        return len(self.forms) - 1
+
+    def build(self) -> Decision:
+        by_tensor: dict[int, list[Value]] = {}
+        for value in self.spread.values:
+            by_tensor.setdefault(value.tensor, []).append(value)
+        for tensor in self.graph.inputs:
+            for value in by_tensor.get(tensor, ()):
+                self.plan_input(value)
+        for value in self.spread.values:
+            if value.constant is not None:
+                self.plan_constant(value)
+        for position, operator in enumerate(self.graph.operators):
+            for number, tensor in enumerate(operator.outputs):
+                if (position, number) in self.spread.results:
+                    self.plan_result(self.spread.results[position, number], position, number)
+                else:
+                    self.results[position, number] = self.form(Form(tensor, None, "operator"))
+        self.plan_untouched()
+        if self.output_type == "uint8":
+            self.make_outputs_unsigned()
+        return self.decision()
+
+    # inputs, constants, results
+
+    def plan_input(self, value: Value) -> None:
+        if not is_quantized(self.graph, value):
+            self.read_all(value, self.form(Form(value.tensor, None, "input")))
+            return
+        main = value.parameters
+        origin = "range" if value.calibrated else "spread"
+        if self.input_type == "float32":
+            raw = self.form(Form(value.tensor, None, "input"))
+            self.plan_readers(value, raw, self.form(Form(value.tensor, main, "QUANTIZE", raw, origin=origin)), raw)
+        elif self.input_type == "int8":
+            self.plan_readers(value, None, self.form(Form(value.tensor, main, "input")), None)
+        else:
+            unsigned = self.form(Form(value.tensor, main, "input", unsigned=True))
+            quantized = self.form(Form(value.tensor, main, "QUANTIZE", unsigned, origin=origin))
+            self.plan_readers(value, unsigned, quantized, None)
+
+    def plan_constant(self, value: Value) -> None:
+        int8 = [use for use in value.uses if self.is_int8(use)]
+        others = [use for use in value.uses if not self.is_int8(use)]
+        if int8:
+            self.read(int8, self.form(Form(value.tensor, value.parameters, "constant")))
+        if others:
+            self.read(others, self.form(Form(value.tensor, None, "constant")))
+
+    def plan_result(self, value: Value, position: int, number: int) -> None:
+        if self.why_float[position] is not None:
+            raw = self.form(Form(value.tensor, None, "operator"))
+            self.results[position, number] = raw
+            if not is_quantized(self.graph, value):
+                self.read_all(value, raw)
+                return
+            origin = "range" if value.calibrated else "spread"
+            quantized = self.form(Form(value.tensor, value.parameters, "QUANTIZE", raw, origin=origin))
+            self.plan_readers(value, raw, quantized, raw)
+            return
+        main = value.parameters
+        assert main is not None
+        asked = value.requantizations
+        if asked and all(not request.users for request in asked):  # the producer keeps what it asked for last
+            produced = self.form(Form(value.tensor, asked[0].parameters, "operator"))
+            self.results[position, number] = produced
+            self.note(value, asked[0].parameters, main, ())
+            self.plan_readers(value, produced, self.form(Form(value.tensor, main, "QUANTIZE", produced)), None)
+            return
+        if self.folds_into_producer(value, position):
+            main = asked[0].parameters
+            value = replace(value, parameters=main, requantizations=[])
+        quantized = self.form(Form(value.tensor, main, "operator"))
+        self.results[position, number] = quantized
+        self.plan_readers(value, None, quantized, None)
+
+    def folds_into_producer(self, value: Value, position: int) -> bool:
+        """One reader, which asks for other parameters, of an operator that is free to have them: it just gets them."""
+        rule, asked = rule_of(self.graph.operators[position]), value.requantizations
+        free = rule.quantizable and not rule.same_scale and rule.fixed_output is None
+        return free and len(asked) == 1 and len(value.uses) <= 1 and asked[0].users != []
+
+    # readers
+
+    def plan_readers(self, value: Value, before: int | None, main: int, raw: int | None) -> None:
+        """Lets every reader of the value read its form.
+
+        `main`: the int8 form. `before`: what `main` was quantized from (float32, uint8 or other int8), if anything.
+        `raw`: the float32 form, if there is one already.
+        """
+        asked = value.requantizations
+        default = main
+        if asked and all(request.users for request in asked):
+            takes_all = len(value.uses) <= len(asked)
+            for number, request in enumerate(asked):
+                form = self.form(Form(value.tensor, request.parameters, "QUANTIZE", main))
+                self.note(value, self.forms[main].parameters, request.parameters, tuple(request.users))
+                if number == 0 and takes_all:
+                    default = form
+                else:
+                    self.read_form([use for use in request.users if use not in self.reads], form, None, None)
+        self.read_form([use for use in value.uses if use not in self.reads], default, before, raw)
+
+    def read_form(self, uses: list[Use], form: int, before: int | None, raw: int | None) -> None:
+        """int8 operators read the form; the others its float32: the raw one, or a DEQUANTIZE of what came before."""
+        self.read([use for use in uses if self.is_int8(use)], form)
+        others = [use for use in uses if not self.is_int8(use)]
+        if not others:
+            return
+        only_output = len(others) == 1 and others[0].operator is None
+        if only_output and self.output_type != "float32":
+            self.read(others, form)
+            return
+        if raw is not None:
+            self.read(others, raw)
+            return
+        source = form if before is None else before
+        outputs = [use for use in others if use.operator is None]
+        inner = [use for use in others if use.operator is not None]
+        if self.output_type != "float32":
+            self.read(outputs, source)
+            outputs = []
+        if inner or outputs:
+            origin = "range" if self.forms[form].origin == "range" else "spread"
+            self.read([*inner, *outputs], self.form(Form(self.forms[form].tensor, None, "DEQUANTIZE", source, origin=origin)))
+
+    def read(self, uses: list[Use], form: int) -> None:
+        for use in uses:
+            self.reads[use] = form
+
+    def read_all(self, value: Value, form: int) -> None:
+        self.read(value.uses, form)
+
+    def note(self, value: Value, produced: Parameters | None, parameters: Parameters, users: tuple[Use, ...]) -> None:
+        assert produced is not None
+        name = self.graph.tensors[value.tensor].name
+        self.requantize.append(Requantize(value.tensor, name, produced, parameters, users))
+
+    # the rest
+
+    def plan_untouched(self) -> None:
+        """Inputs, constants and outputs that are not float32."""
+        made: dict[int, int] = {form.tensor: index for index, form in enumerate(self.forms)}
+        for tensor in self.graph.inputs:
+            if tensor not in made:
+                made[tensor] = self.form(Form(tensor, None, "input"))
+        uses = [
+            (Use(position, slot), tensor)
+            for position, operator in enumerate(self.graph.operators)
+            for slot, tensor in enumerate(operator.inputs)
+            if tensor >= 0
+        ]
+        uses += [(Use(None, number), tensor) for number, tensor in enumerate(self.graph.outputs)]
+        for use, tensor in uses:
+            if use not in self.reads:
+                if tensor not in made:
+                    made[tensor] = self.form(Form(tensor, None, "constant"))
+                self.reads[use] = made[tensor]
+
+    def make_outputs_unsigned(self) -> None:
+        for number in range(len(self.graph.outputs)):
+            form = self.forms[self.reads[Use(None, number)]]
+            if form.parameters is not None:
+                unsigned = replace(form, made="QUANTIZE", source=self.reads[Use(None, number)], unsigned=True)
+                self.reads[Use(None, number)] = self.form(unsigned)
+
+    def decision(self) -> Decision:
+        graph = self.graph
+        tensors = []
+        for value in self.spread.values:
+            if value.parameters is None or not is_quantized(graph, value) or not value.uses:
+                continue
+            constant = value.constant is not None
+            rule = data_rule(value.parameters) if constant else None
+            users = tuple(sorted(value.uses, key=_order)) if constant else ()
+            tensor = graph.tensors[value.tensor]
+            tensors.append(TensorDecision(value.tensor, tensor.name, value.parameters, rule, value.why, users))
+        floats = tuple(
+            FloatOperator(position, graph.operators[position].name, why)
+            for position, why in self.why_float.items()
+            if why is not None
+        )
+        return Decision(
+            tuple(tensors), tuple(self.requantize), floats, tuple(self.forms), self.reads, self.results
+        )
+
+
+def _order(use: Use) -> tuple[int, int]:
+    return (1 << 31 if use.operator is None else use.operator, use.operand)
+
+
+def decide(model: Model, spread: Spread, input_type: str = "float32", output_type: str = "float32") -> Decision:
+    """The Decision for the main graph, given the parameters that spread_parameters gives."""
+    return _Plan(model, spread, input_type, output_type).build()

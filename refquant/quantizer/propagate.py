@@ -1,0 +1,422 @@
+"""How parameters spread through a graph: the converter's worklist, step by step, because its order decides the result.
+
+Every float tensor is a value that at most once gets parameters. Where an operator asks for others, a requantization is
+noted. Three steps: drop the ranges that a neighbour makes redundant; turn the rest into parameters that no longer
+change; pop operators from a stack until nothing moves.
+Source: google-ai-edge/LiteRT, tflite/converter/quantization/common/quantization_lib/quantization_utils.cc
+(RemoveRedundantStatsOps) and tfl_quantization_driver.cc (QuantizationDriver); checked against TensorFlow 2.21.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from refquant.errors import NotQuantizable
+from refquant.model.graph import Array, Graph, Model, Operator
+from refquant.quantizer.parameters import (
+    Parameters,
+    activation_parameters,
+    bias_parameters,
+    constant_parameters,
+    guard_bias,
+    weight_parameters,
+)
+from refquant.quantizer.rules import OP_RULES, PER_TENSOR, OpRule
+
+Range = tuple[float, float]
+
+NO_RULE = OpRule(quantizable=False)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Use:
+    """One place that reads a tensor: an operator's operand, or (operator None) the graph's output number `operand`."""
+
+    operator: int | None
+    operand: int
+
+
+@dataclass(slots=True)
+class Requantization:
+    """Other parameters that an operator asked of a value that already had some."""
+
+    parameters: Parameters
+    users: list[Use]  # empty: its producer asked, and keeps them; else these readers asked
+
+
+@dataclass(slots=True, eq=False)
+class Value:
+    """A float tensor while parameters spread: a constant that several operators read may become several values."""
+
+    tensor: int
+    producer: int | None = None  # the operator that computes it; None for inputs and constants
+    constant: Array | None = None
+    uses: list[Use] = field(default_factory=list)  # in the order in which the converter pushes them
+    parameters: Parameters | None = None
+    calibrated: bool = False  # its parameters come from its own range and never change
+    why: str = ""
+    requantizations: list[Requantization] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The result: every value with what it got. `slots`: which value each float operand reads."""
+
+    values: tuple[Value, ...]
+    slots: Mapping[Use, Value]
+    results: Mapping[tuple[int, int], Value]  # (operator, result) -> value
+
+
+def rule_of(operator: Operator) -> OpRule:
+    """The op's row of the specification; an op without one is not quantizable."""
+    return OP_RULES.get(operator.name, NO_RULE)
+
+
+def in_words(graph: Graph, operator: int) -> str:
+    """ "operator 3 (CONV_2D)"."""
+    return f"operator {operator} ({graph.operators[operator].name})"
+
+
+def float_operands(graph: Graph, operator: Operator) -> list[int]:
+    """The positions of the operands that are float32 tensors."""
+    return [
+        slot for slot, index in enumerate(operator.inputs) if index >= 0 and graph.tensors[index].type == "FLOAT32"
+    ]
+
+
+# 1. redundant ranges
+
+
+def drop_redundant_ranges(graph: Graph, ranges: Mapping[int, Range]) -> frozenset[int]:
+    """The tensors whose range is used; the others take their neighbours' parameters or fixed ones.
+
+    Forward: a same-scale operator with one float operand passes its operand's parameters on, so its results need no
+    range; nor do the results of an operator with a fixed output. Backward: the range of a same-scale operator's result
+    makes those of all its operands redundant, and those of the operators before, as far as same-scale operators go.
+    """
+    operators, producer = graph.operators, _producers(graph)
+    redundant = {
+        tensor
+        for index, operator in enumerate(operators)
+        if rule_of(operator).fixed_output is not None
+        for tensor in operator.outputs
+        if tensor in ranges
+    }
+    forward, passed = list(ranges), set(ranges)
+    users: dict[int, list[Operator]] = {}
+    for operator in operators:
+        for tensor in {*operator.inputs}:
+            users.setdefault(tensor, []).append(operator)
+    while forward:
+        for operator in users.get(forward.pop(), ()):
+            if rule_of(operator).same_scale and len(float_operands(graph, operator)) <= 1:
+                results = [tensor for tensor in operator.outputs if tensor in ranges]
+                redundant.update(results)
+                forward += [tensor for tensor in results if tensor not in passed]
+                passed.update(results)
+    backward = [tensor for tensor in ranges if tensor not in redundant]
+    seen = set(backward)
+    while backward:
+        index = producer.get(backward.pop())
+        if index is not None and rule_of(operators[index]).same_scale:
+            operands = [tensor for tensor in operators[index].inputs if tensor in ranges]
+            redundant.update(operands)
+            backward += [tensor for tensor in operands if tensor not in seen]
+            seen.update(operands)
+    return frozenset(ranges) - redundant
+
+
+def _producers(graph: Graph) -> dict[int, int]:
+    return {tensor: index for index, operator in enumerate(graph.operators) for tensor in operator.outputs}
+
+
+# 2. values
+
+
+def _constants(model: Model) -> dict[int, Array]:
+    """The float constants that operators read. A constant that is NaN or infinite in its first element is left alone."""
+    graph = model.graph
+    constants: dict[int, Array] = {}
+    for position, operator in enumerate(graph.operators):
+        for index in operator.inputs:
+            tensor = graph.tensors[index] if index >= 0 else None
+            if tensor is None or tensor.type != "FLOAT32" or index in constants:
+                continue
+            value = model.constant(tensor)
+            if value is None:
+                continue
+            if value.size and np.isfinite(value.flat[0]) and not np.isfinite(value).all():
+                where = in_words(graph, position)
+                raise NotQuantizable(f"{where}: constant '{tensor.name}' holds NaN or infinity; remove it first")
+            constants[index] = value
+    return constants
+
+
+def _values(model: Model, kept: frozenset[int], ranges: Mapping[int, Range]) -> Spread:
+    """One value per float tensor, constants of equal shape and content being one, with the kept ranges' parameters."""
+    graph, constants, producer = model.graph, _constants(model), _producers(model.graph)
+    by_tensor: dict[int, Value] = {}
+    by_content: dict[tuple[tuple[int, ...], bytes], Value] = {}
+    slots: dict[Use, Value] = {}
+    values: list[Value] = []
+
+    def value_of(tensor: int) -> Value:
+        if tensor in by_tensor:
+            return by_tensor[tensor]
+        constant = constants.get(tensor)
+        content = None if constant is None else (constant.shape, constant.tobytes())
+        if content is not None and content in by_content:
+            by_tensor[tensor] = by_content[content]
+            return by_content[content]
+        value = Value(tensor, producer.get(tensor), constant)
+        if content is not None:
+            by_content[content] = value
+        if tensor in kept:
+            value.parameters, value.calibrated = _calibrated(graph, tensor, ranges[tensor]), True
+            value.why = f"calibrated: the range [{ranges[tensor][0]}, {ranges[tensor][1]}]"
+        by_tensor[tensor] = value
+        values.append(value)
+        return value
+
+    for tensor in graph.inputs:
+        if graph.tensors[tensor].type == "FLOAT32":
+            value_of(tensor)
+    for position, operator in enumerate(graph.operators):
+        for slot in float_operands(graph, operator):
+            slots[Use(position, slot)] = value_of(operator.inputs[slot])
+            slots[Use(position, slot)].uses.insert(0, Use(position, slot))
+        for tensor in operator.outputs:
+            if graph.tensors[tensor].type == "FLOAT32":
+                value_of(tensor)
+    for number, tensor in enumerate(graph.outputs):
+        if tensor in by_tensor:
+            by_tensor[tensor].uses.insert(0, Use(None, number))
+    for value in values:
+        if value.tensor in ranges:  # replacing a range by its parameters, or dropping it, turns the list of uses round
+            value.uses.reverse()
+    results = {
+        (position, number): by_tensor[tensor]
+        for position, operator in enumerate(graph.operators)
+        for number, tensor in enumerate(operator.outputs)
+        if tensor in by_tensor
+    }
+    return Spread(tuple(values), slots, results)
+
+
+def _calibrated(graph: Graph, tensor: int, limits: Range) -> Parameters:
+    try:
+        return activation_parameters(*limits)
+    except NotQuantizable as error:
+        raise NotQuantizable(f"tensor '{graph.tensors[tensor].name}': {error}") from None
+
+
+# 3. the worklist
+
+
+class _Worklist:
+    """The converter's stack of operators and constants, and the rules by which one sets its neighbours' parameters."""
+
+    def __init__(self, graph: Graph, spread: Spread, per_channel: bool, per_channel_dense: bool) -> None:
+        self.graph = graph
+        self.per_channel, self.per_channel_dense = per_channel, per_channel_dense
+        self.values, self.slots, self.results = list(spread.values), dict(spread.slots), spread.results
+        self.weights: dict[Value, Use | None] = {}  # constant -> the operand that makes it a weight, None: no weight rule
+        self.done: set[int | Value] = set()
+        self._split_constants()
+        constants = [value for value in self.values if value.constant is not None]
+        worked = [i for i, op in enumerate(graph.operators) if rule_of(op).quantizable or rule_of(op).same_scale]
+        self.stack: list[int | Value] = [*reversed(constants), *worked]
+
+    def _split_constants(self) -> None:
+        """A constant read as a bias or by a same-scale operator becomes one value per such use, if it has other uses."""
+        for value in list(self.values):
+            if value.constant is None or not value.constant.size or not np.isfinite(value.constant.flat[0]):
+                continue
+            several = len(value.uses) > 1
+            for use in list(value.uses):
+                rule = NO_RULE if use.operator is None else rule_of(self.graph.operators[use.operator])
+                is_bias = rule.bias is not None and rule.bias.operand == use.operand
+                if not is_bias and not rule.same_scale:
+                    is_weight = rule.weights is not None and rule.weights.operand == use.operand
+                    if self.weights.get(value) is None:
+                        self.weights[value] = use if is_weight else None
+                elif several:
+                    self._copy(value, use)
+
+    def _copy(self, value: Value, use: Use) -> Value:
+        copy = Value(value.tensor, None, value.constant, [use])
+        value.uses.remove(use)
+        self.values.append(copy)
+        self.slots[use] = copy
+        return copy
+
+    def run(self) -> Spread:
+        """Pops until the stack is empty."""
+        while self.stack:
+            item = self.stack.pop()
+            if item in self.done:
+                continue
+            self.done.add(item)
+            if isinstance(item, Value):
+                self._set_constant(item)
+            else:
+                self._visit(item)
+        return Spread(tuple(self.values), self.slots, self.results)
+
+    def _visit(self, position: int) -> None:
+        operator = self.graph.operators[position]
+        rule = rule_of(operator)
+        if rule.same_scale:
+            parameters = self._shared(position)
+            if parameters is None:
+                self.done.discard(position)
+                return
+            why = f"one scale for all operands and results of {in_words(self.graph, position)}"
+            for slot in float_operands(self.graph, operator):
+                self._set_operand(Use(position, slot), parameters, why)
+            for value in self._results(position):
+                self._set_result(value, parameters, why)
+        if rule.fixed_output is not None and rule.quantizable:
+            fixed = Parameters("INT8", (rule.fixed_output.scale,), (rule.fixed_output.zero_point,))
+            for value in self._results(position):
+                self._set_result(value, fixed, f"fixed by {in_words(self.graph, position)}")
+        if rule.bias is not None and rule.quantizable:
+            self._set_bias(position, rule)
+
+    def _results(self, position: int) -> Iterator[Value]:
+        for number in range(len(self.graph.operators[position].outputs)):
+            if (position, number) in self.results:
+                yield self.results[position, number]
+
+    def _shared(self, position: int) -> Parameters | None:
+        """The parameters a same-scale operator gives all its tensors; None while no neighbour has any."""
+        operator = self.graph.operators[position]
+        operands = [self.slots[Use(position, slot)] for slot in float_operands(self.graph, operator)]
+        results = list(self._results(position))
+        one_operand = len(operator.inputs) == 1 and operator.name != "RESHAPE"  # a RESHAPE's shape counts, even implied
+        one_result = len(operator.outputs) == 1
+        for fixed in (True, False):
+            known = [value for value in operands if value.parameters is not None and value.calibrated == fixed]
+            given = [value for value in results if value.parameters is not None and value.calibrated == fixed]
+            if one_operand and known:
+                return known[0].parameters
+            if one_result and given:
+                return given[-1].parameters
+            if known or given:
+                return [*known, *given][0].parameters
+        return None
+
+    def _set_operand(self, use: Use, parameters: Parameters, why: str, override: bool = False) -> None:
+        value = self.slots[use]
+        if value.parameters == parameters:
+            return
+        if value.parameters is not None and not override:
+            for asked in value.requantizations:
+                if asked.parameters == parameters:
+                    asked.users.append(use)
+                    return
+            value.requantizations.append(Requantization(parameters, [use]))
+            return
+        value.parameters, value.why = parameters, why
+        if value.constant is not None:
+            self.stack.append(value)
+        elif value.producer is not None:
+            self.stack.append(value.producer)
+
+    def _set_result(self, value: Value, parameters: Parameters, why: str) -> None:
+        if value.parameters == parameters:
+            return
+        if value.parameters is not None:
+            value.requantizations.append(Requantization(parameters, []))
+            return
+        value.parameters, value.why = parameters, why
+        self.stack += [use.operator for use in value.uses if use.operator is not None]
+
+    def _set_constant(self, value: Value) -> None:
+        """A constant with its own range: symmetric if an operator takes it as weights, else from its values."""
+        if value not in self.weights or value.parameters is not None:
+            return
+        assert value.constant is not None
+        use = self.weights[value]
+        if use is None:
+            self._set_result(value, constant_parameters(value.constant), "the range of the constant's values")
+            return
+        assert use.operator is not None
+        operator = self.graph.operators[use.operator]
+        rule = rule_of(operator).weights
+        assert rule is not None
+        dense = operator.name == "FULLY_CONNECTED"
+        per_channel = self.per_channel and rule.axis != PER_TENSOR and (self.per_channel_dense or not dense)
+        if per_channel and rule.axis >= value.constant.ndim:
+            return
+        parameters = weight_parameters(value.constant, rule.axis if per_channel else None)
+        how = f"one scale per index of dim {rule.axis}" if per_channel else "one scale"
+        self._set_result(value, parameters, f"weights of {in_words(self.graph, use.operator)}: {how}, max |w| / 127")
+
+    def _set_bias(self, position: int, rule: OpRule) -> None:
+        """The bias takes the product of the input's and the weights' scales, larger where a value would overflow."""
+        assert rule.bias is not None
+        use = Use(position, rule.bias.operand)
+        factors = [self.slots.get(Use(position, operand)) for operand in rule.bias.factors]
+        if use not in self.slots:
+            return
+        bias = self.slots[use]
+        known = [value.parameters for value in factors if value is not None and value.parameters is not None]
+        parameters = bias.parameters
+        if parameters is None:
+            if len(known) != 2:
+                self.done.discard(position)
+                return
+            rank = 1 if bias.constant is None else bias.constant.ndim
+            parameters = bias_parameters((known[0], known[1]), rank)
+        why = f"bias of {in_words(self.graph, position)}: input scale times weight scale"
+        guarded = self._guarded(position, rule, bias, parameters)
+        if guarded is None:
+            self._set_operand(use, parameters, why)
+            return
+        reason = "raised where |bias| would exceed 2^30 - 1 steps"
+        self._set_operand(use, guarded[0], f"{why}, {reason}")
+        assert rule.weights is not None
+        weights_use = Use(position, rule.weights.operand)
+        weights = self.slots[weights_use]
+        if len(weights.uses) > 1:
+            weights = self._copy(weights, weights_use)
+            self.done.add(weights)
+        why = f"weights of {in_words(self.graph, position)}: scale {reason}"
+        self._set_operand(weights_use, guarded[1], why, override=True)
+
+    def _guarded(
+        self, position: int, rule: OpRule, bias: Value, parameters: Parameters
+    ) -> tuple[Parameters, Parameters] | None:
+        assert rule.bias is not None
+        if rule.weights is None or bias.constant is None or parameters.type != "INT32":
+            return None
+        weights = self.slots.get(Use(position, rule.weights.operand))
+        other = [operand for operand in rule.bias.factors if operand != rule.weights.operand]
+        input_ = self.slots.get(Use(position, other[0]))
+        if weights is None or weights.constant is None or weights.parameters is None:
+            return None
+        if input_ is None or input_.parameters is None:
+            return None
+        return guard_bias(bias.constant, parameters, input_.parameters, weights.parameters)
+
+
+def spread_parameters(
+    model: Model, ranges: Mapping[int, Range], per_channel: bool = True, per_channel_dense: bool = True
+) -> Spread:
+    """Every value of the main graph with the parameters it gets. ranges: float tensor index -> (min, max).
+
+    Errors: NotQuantizable for a range or constant that is not finite.
+    """
+    graph = model.graph
+    constants = _constants(model)
+    observed = {
+        tensor: limits
+        for tensor, limits in ranges.items()
+        if graph.tensors[tensor].type == "FLOAT32" and tensor not in constants
+    }
+    kept = drop_redundant_ranges(graph, observed)
+    return _Worklist(graph, _values(model, kept, observed), per_channel, per_channel_dense).run()

@@ -1,0 +1,59 @@
+"""Child process that runs TensorFlow's converter: its import is slow, and some models kill the process.
+
+Protocol on stdin/stdout: a pickled dictionary {"verb": "calibrate" | "quantize", ...} -> ("ok", bytes) or ("rejected",
+message). Kept free of refquant on purpose: it is the other side.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import sys
+
+
+def calibrate(model: bytes, samples: list) -> bytes:
+    """The float model with every observed tensor's min and max written into it."""
+    from tensorflow.lite.python.optimize import calibrator
+
+    return bytes(calibrator.Calibrator(model).calibrate(lambda: iter(samples)))
+
+
+def quantize(model: bytes, input_type: str, output_type: str, per_channel: bool, per_channel_dense: bool) -> bytes:
+    """The int8 model the MLIR quantizer makes of a calibrated float model."""
+    import tensorflow as tf
+    from tensorflow.lite.python import convert
+
+    types = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
+    return bytes(
+        convert.mlir_quantize(
+            model,
+            disable_per_channel=not per_channel,
+            input_data_type=types[input_type],
+            output_data_type=types[output_type],
+            disable_per_channel_for_dense_layers=not per_channel_dense,
+        )
+    )
+
+
+VERBS = {"calibrate": calibrate, "quantize": quantize}
+
+
+def main() -> None:
+    channel = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the converter's own prints must not enter the channel
+    while header := sys.stdin.buffer.read(8):
+        request = pickle.loads(sys.stdin.buffer.read(struct.unpack("<Q", header)[0]))
+        verb = request.pop("verb")
+        try:
+            reply = pickle.dumps(("ok", VERBS[verb](**request)))
+        except Exception as error:  # whatever TensorFlow raises is its answer
+            reply = pickle.dumps(("rejected", f"{type(error).__name__}: {error}"))
+        channel.write(struct.pack("<Q", len(reply)) + reply)
+        channel.flush()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    main()

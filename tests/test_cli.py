@@ -1,0 +1,181 @@
+"""The command line: results on stdout, one clear line on stderr for bad input, exit codes 0, 1, 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import refquant
+from models import T, one_op
+from refquant import cli
+from refquant.data import data_file
+from refquant.model.graph import Graph, Model, Operator, Tensor
+
+FLOAT = "golden/models/digits_cnn_float.tflite"
+INT8 = "golden/models/digits_cnn_int8.tflite"
+
+
+class Result:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def refq(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Calls the command as a shell would, in this process."""
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr("sys.argv", ["refquant", *map(str, arguments)])
+        with pytest.raises(SystemExit) as raised:
+            cli.main()
+        captured = capsys.readouterr()
+        code = raised.value.code
+        return Result(0 if code is None else code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    with np.load(data_file("digits.npz"), allow_pickle=False) as digits:
+        images = digits["images"][:30].astype(np.float32) / np.float32(16)
+    np.savez(tmp_path / "scans.npz", images)
+    return tmp_path / "scans.npz"
+
+
+def bad(result: Result, text: str) -> None:
+    assert result.code == 2
+    assert text in result.err
+    assert "Traceback" not in result.err
+    assert len(result.err.strip().splitlines()) == 1
+
+
+def test_inspect_tells_operators_scales_and_memory(refq) -> None:
+    result = refq("inspect", data_file(INT8))
+    assert result.code == 0
+    for word in ("CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED", "INT8", "INT32", "memory: constants", "zero point"):
+        assert word in result.out
+
+
+def test_inspect_json_equals_the_model(refq) -> None:
+    result = refq("inspect", data_file(INT8), "--json")
+    summary = json.loads(result.out)
+    model = refquant.load(data_file(INT8))
+    (graph,) = summary["graphs"]
+    assert [operator["name"] for operator in graph["operators"]] == [o.name for o in model.graph.operators]
+    assert [tensor["scale"] for tensor in graph["tensors"]] == [
+        list(t.quantization.scale) if t.quantization else [] for t in model.graph.tensors
+    ]
+    assert graph["memory"]["peak"] > 0
+    constants = {t.buffer: len(model.buffers[t.buffer]) for t in model.graph.tensors}
+    assert graph["memory"]["constants"] == sum(constants.values())
+
+
+def test_run_writes_the_outputs(refq, tmp_path: Path) -> None:
+    model = refquant.load(data_file(INT8))
+    (entry,) = model.graph.inputs
+    shape = model.graph.tensors[entry].shape
+    x = np.random.default_rng(0).integers(-128, 128, (7, *shape[1:])).astype(np.int8)
+    np.save(tmp_path / "x.npy", x)
+    result = refq("run", data_file(INT8), "-i", tmp_path / "x.npy", "-o", tmp_path / "y.npz")
+    assert result.code == 0
+    with np.load(tmp_path / "y.npz", allow_pickle=False) as outputs:
+        (name,) = outputs.files
+        np.testing.assert_array_equal(outputs[name], refquant.run(model, x)[0])
+    printed = json.loads(refq("run", data_file(INT8), "-i", tmp_path / "x.npy", "--json").out)
+    assert printed["outputs"][0]["values"] == refquant.run(model, x)[0].tolist()
+
+
+def test_calibrate_then_quantize(refq, scans: Path, tmp_path: Path) -> None:
+    ranges, quantized = tmp_path / "ranges.json", tmp_path / "int8.tflite"
+    assert refq("calibrate", data_file(FLOAT), "-s", scans, "-o", ranges).code == 0
+    assert refq("quantize", data_file(FLOAT), "-c", ranges, "-o", quantized, "--input-type", "int8").code == 0
+    direct = tmp_path / "direct.tflite"
+    assert refq("quantize", data_file(FLOAT), "-s", scans, "-o", direct, "--input-type", "int8").code == 0
+    assert quantized.read_bytes() == direct.read_bytes()
+    assert refquant.load(quantized).graph.tensors[refquant.load(quantized).graph.inputs[0]].type == "INT8"
+
+
+def test_quantize_with_ranges_left_in_a_file(refq, tmp_path: Path) -> None:
+    output = tmp_path / "int8.tflite"
+    calibrated = data_file("golden/models/digits_cnn_calibrated.tflite")
+    result = refq("quantize", data_file(FLOAT), "--ranges-from", calibrated, "-o", output, "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["bytes"]["quantized"] == output.stat().st_size
+
+
+def test_bad_files_are_one_line(refq, scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.tflite").touch()
+    (tmp_path / "noise.tflite").write_bytes(np.random.default_rng(0).bytes(1000))
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "objects.npz", np.array([{}], object), allow_pickle=True)
+    np.savez(tmp_path / "uneven.npz", a=np.zeros((2, 1)), b=np.zeros((3, 1)))
+    model = data_file(FLOAT)
+    bad(refq("inspect", tmp_path / "none.tflite"), "there is no such file")
+    bad(refq("inspect", tmp_path), "this is a directory")
+    bad(refq("inspect", tmp_path / "empty.tflite"), "the file is empty")
+    bad(refq("inspect", tmp_path / "noise.tflite"), "refquant: ")
+    bad(refq("run", model, "-i", tmp_path / "none.npz"), "there is no such file")
+    bad(refq("run", model, "-i", tmp_path), "this is a directory")
+    bad(refq("run", model, "-i", tmp_path / "text.npz"), "not a readable .npy or .npz file")
+    bad(refq("run", model, "-i", tmp_path / "objects.npz"), "not a readable .npy or .npz file")
+    bad(refq("run", model, "-i", tmp_path / "uneven.npz"), "no input is named")
+    bad(refq("calibrate", model, "-s", tmp_path / "uneven.npz", "-o", tmp_path / "r.json"), "dim 0 must count")
+    bad(refq("quantize", model, "-o", tmp_path / "q.tflite"), "give one of --samples, --calibration, --ranges-from")
+    bad(refq("quantize", model, "-s", scans, "-o", tmp_path / "no" / "q.tflite"), "cannot be written")
+    bad(refq("quantize", model, "-s", scans, "-o", tmp_path / "q.tflite", "--mode", "int3"), "int3")
+    bad(refq("quantize", model, "-s", scans, "-o", tmp_path / "q.tflite", "--input-type", "int4"), "int4")
+    assert not (tmp_path / "r.json").exists()
+    assert not (tmp_path / "q.tflite").exists()
+
+
+def test_wrong_arrays_are_one_line(refq, tmp_path: Path) -> None:
+    np.save(tmp_path / "shape.npy", np.zeros((1, 9, 8), np.int8))
+    np.save(tmp_path / "nan.npy", np.full((1, 8, 8), np.nan, np.float32))
+    bad(refq("run", data_file(INT8), "-i", tmp_path / "shape.npy"), "but the array has shape (1, 9, 8)")
+    bad(refq("run", data_file(INT8), "-i", tmp_path / "nan.npy"), "takes int8")
+    floatio = data_file("golden/models/digits_cnn_int8_floatio.tflite")
+    bad(refq("run", floatio, "-i", tmp_path / "nan.npy"), "NaN")
+
+
+def test_a_model_with_control_flow_is_one_line(refq, tmp_path: Path) -> None:
+    tensors = (Tensor("x", "BOOL", (1,)), Tensor("y", "INT8", (1,)))
+    body = Graph(tensors, (), (0,), (0,), "body")
+    main = Graph(
+        tensors,
+        (Operator("WHILE", (0,), (1,), options={"cond_subgraph_index": 1, "body_subgraph_index": 1}),),
+        (0,),
+        (1,),
+    )
+    refquant.save(Model((main, body), (b"",)), tmp_path / "loop.tflite")
+    np.save(tmp_path / "x.npy", np.array([True]))
+    bad(refq("run", tmp_path / "loop.tflite", "-i", tmp_path / "x.npy"), "subgraph 0, operator 0 (WHILE)")
+    assert refq("inspect", tmp_path / "loop.tflite").code == 0
+
+
+def test_failed_writes_leave_what_was_there(refq, tmp_path: Path) -> None:
+    target = tmp_path / "out.npz"
+    target.write_bytes(b"before")
+    np.save(tmp_path / "x.npy", np.zeros((1, 2), np.int8))
+    model = one_op("RELU", [T((1, 4), scale=1.0)], [T((1, 4), scale=1.0)])
+    refquant.save(model, tmp_path / "m.tflite")
+    bad(refq("run", tmp_path / "m.tflite", "-i", tmp_path / "x.npy", "-o", target), "has shape")
+    assert target.read_bytes() == b"before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.tflite", "out.npz", "x.npy"]
+
+
+def test_usage_errors_exit_with_2(refq) -> None:
+    assert refq("inspect").code == 2
+    assert refq("run", data_file(INT8)).code == 2
+    assert refq("nonsense").code == 2
+    assert refq("--help").code == 0
+
+
+def test_demo_holds(refq) -> None:
+    result = refq("demo", "--json")
+    report = json.loads(result.out)
+    assert result.code == 0
+    assert report["equal"] is True

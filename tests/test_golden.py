@@ -1,0 +1,109 @@
+"""golden/: every file is the one its maker wrote, and refquant gives what TensorFlow and LiteRT gave, bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import refquant
+from crosscheck import differing
+from refquant.data import data_file
+from refquant.program import run_all_tensors
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+GOLDEN = REPOSITORY / "golden"
+MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+ANSWERED = sorted(path.stem for path in (GOLDEN / "tensors").glob("*.npz"))
+
+
+def checks() -> list[str]:
+    """Every "<family>/<check>" of golden/ops."""
+    found = []
+    for path in sorted((GOLDEN / "ops").glob("*.npz")):
+        with np.load(path, allow_pickle=False) as arrays:
+            found += sorted({f"{path.stem}/{name.split('/')[0]}" for name in arrays.files})
+    return found
+
+
+def assert_equal(got: np.ndarray, want: np.ndarray, where: str) -> None:
+    assert (got.dtype, got.shape) == (want.dtype, want.shape), where
+    bad = differing(got, want)
+    assert not bad.any(), f"{where}: {int(bad.sum())} of {want.size} differ, first at {np.argwhere(bad)[0].tolist()}"
+
+
+def test_no_file_is_unlisted_and_none_is_missing() -> None:
+    found = {path.relative_to(REPOSITORY).as_posix() for path in GOLDEN.rglob("*") if path.is_file()}
+    listed = {path for path in MANIFEST["files"] if path.startswith("golden/")}
+    assert found - {"golden/manifest.json"} == listed
+
+
+@pytest.mark.parametrize("path", sorted(MANIFEST["files"]))
+def test_file_is_as_its_maker_wrote_it(path: str) -> None:
+    entry = MANIFEST["files"][path]
+    assert hashlib.sha256((REPOSITORY / path).read_bytes()).hexdigest() == entry["sha256"]
+    assert entry["source"]
+    assert entry["licence"]
+    assert MANIFEST["makers"][entry["maker"]]["versions"]
+
+
+def test_the_repository_stays_small() -> None:
+    assert sum(entry["bytes"] for entry in MANIFEST["files"].values()) < 8_000_000
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_every_tensor_equals_litert(name: str) -> None:
+    with np.load(GOLDEN / "tensors" / f"{name}.npz", allow_pickle=False) as arrays:
+        inputs = arrays["input0"]
+        expected = {int(key.removeprefix("tensor")): arrays[key] for key in arrays.files if key.startswith("tensor")}
+    model = refquant.load(GOLDEN / "models" / f"{name}.tflite")
+    singles = [run_all_tensors(model, array) for array in inputs]
+    assert set(singles[0]) == set(expected)
+    for index, want in expected.items():
+        assert_equal(np.stack([single[index] for single in singles]), want, f"{name}, tensor {index}")
+    batched = run_all_tensors(model, np.concatenate(inputs))
+    for index, want in expected.items():
+        assert_equal(batched[index].reshape(want.shape), want, f"{name}, tensor {index}, all inputs at once")
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_outputs_of_held_back_scans_equal_litert(name: str) -> None:
+    with np.load(GOLDEN / "heldback" / f"{name}.npz", allow_pickle=False) as arrays:
+        inputs, want = arrays["input0"], arrays["output0"]
+    (got,) = refquant.run(GOLDEN / "models" / f"{name}.tflite", inputs)
+    assert_equal(got, want, name)
+    labels = np.load(data_file("digits.npz"), allow_pickle=False)["labels"][-len(want) :]
+    correct = json.loads((GOLDEN / "heldback/accuracy.json").read_text())[name]["correct"]
+    assert int((got.argmax(axis=1) == labels).sum()) == correct
+
+
+def test_calibrated_models_compute_what_the_float_models_compute() -> None:
+    inputs = np.load(GOLDEN / "heldback/digits_cnn_float.npz", allow_pickle=False)["input0"][:20]
+    for network in ("digits_cnn", "digits_ds"):
+        plain, calibrated = (
+            refquant.load(GOLDEN / "models" / f"{network}_{form}.tflite") for form in ("float", "calibrated")
+        )
+        shape = (-1, *plain.graph.tensors[plain.graph.inputs[0]].shape[1:])
+        (want,), (got,) = (refquant.run(model, inputs.reshape(shape)) for model in (plain, calibrated))
+        assert_equal(got, want, network)
+
+
+@pytest.mark.parametrize("check", checks())
+def test_one_operator_models_equal_litert(check: str) -> None:
+    family, name = check.split("/")
+    with np.load(GOLDEN / "ops" / f"{family}.npz", allow_pickle=False) as arrays:
+        cases: dict[str, dict[str, np.ndarray]] = {}
+        for key in arrays.files:
+            if key.startswith(f"{name}/"):
+                cases.setdefault(key.split("/")[1], {})[key.split("/")[2]] = arrays[key]
+    for number, parts in cases.items():
+        model = refquant.load(parts["model"].tobytes())
+        inputs = [parts[f"input{slot}"] for slot in range(len(model.graph.inputs))]
+        samples = len(parts["output0"])
+        for sample in range(samples):
+            outputs = refquant.run(model, [array[sample] for array in inputs])
+            for slot, got in enumerate(outputs):
+                assert_equal(got, parts[f"output{slot}"][sample], f"{name}, case {number}, sample {sample}")

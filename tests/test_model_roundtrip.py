@@ -78,7 +78,8 @@ def values(type_: str) -> st.SearchStrategy[Any]:
     if type_ == "blob":
         return st.none() | st.binary(max_size=9)
     if type_.startswith("["):
-        return st.none() | st.lists(values(type_[1:-1]), max_size=3).map(tuple)
+        element = type_[1:-1]
+        return st.none() | st.lists(tables(element) if element in TABLES else values(element), max_size=3).map(tuple)
     if type_ in TABLES:
         return st.none() | tables(type_)
     return enums(type_) if type_ in ENUMS else scalars(type_)
@@ -388,6 +389,9 @@ def test_options_are_read_only() -> None:
          "UTF-8: surrogates not allowed"),
         ({"custom_options": bytearray(b"x")},
          "Model.subgraphs[0].operators[0].custom_options: bytearray given where bytes are due"),
+        ({"name": "VAR_HANDLE", "options_type": "VarHandleOptions", "options": 3},
+         "Model.subgraphs[0].operators[0].builtin_options.VarHandleOptions: int given where a mapping of "
+         "fields is due"),
         ({"name": "RELU", "options_type": "NoOptions", "options": {}},
          "Model.subgraphs[0].operators[0].builtin_options: 'NoOptions' is not a member of the union BuiltinOptions"),
         ({"name": "RELU", "options_type": None, "options": {"x": 1}},

@@ -40,7 +40,7 @@ pytestmark = [
 
 
 def draw_inputs(model: Model, seed: int) -> np.ndarray:
-    """20 random inputs, all-minimum and all-maximum, along dim 0. Float inputs: normal, over the range and beyond it."""
+    """20 random inputs, all-minimum and all-maximum, along dim 0. Float inputs: normal, in the range and beyond."""
     (index,) = model.graph.inputs
     tensor = model.graph.tensors[index]
     rng = np.random.default_rng(seed)
@@ -84,6 +84,8 @@ def test_every_tensor_equals_litert(name: str) -> None:
             elements += tensor.size
             different += int(differing(tensor, want[index]).sum())
             together = batched[index][number].reshape(tensor.shape)
-            assert not differing(together, tensor).any(), f"tensor {index}: input {number} alone and among others differ"
+            assert not differing(together, tensor).any(), (
+                f"tensor {index}: input {number} differs when run among others"
+            )
     print(f"{name}: {len(inputs)} inputs, {len(batched)} tensors, {elements} elements, {different} differing")
     assert different == 0

@@ -48,9 +48,7 @@ def quantized_input(scans: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
 def extremes(detail: dict[str, Any]) -> list[np.ndarray]:
     """All-minimum and all-maximum inputs."""
     dtype = np.dtype(detail["dtype"])
-    low, high = (
-        (-OUT_OF_RANGE, OUT_OF_RANGE) if dtype == np.float32 else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    )
+    low, high = (-OUT_OF_RANGE, OUT_OF_RANGE) if dtype == np.float32 else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     return [np.full(detail["shape"], value, dtype) for value in (low, high)]
 
 
@@ -115,7 +113,9 @@ def make_ops(root: Path, progress: Progress) -> list[Made]:
     for family, arrays in sorted(families.items()):
         path = f"golden/ops/{family}.npz"
         write_arrays(root / path, arrays)
-        what = "<check>/<case>/model, /input<i>, /output<i>: a model's bytes, its inputs and outputs, samples along dim 0"
+        what = (
+            "<check>/<case>/model, /input<i>, /output<i>: a model's bytes, its inputs and outputs, samples along dim 0"
+        )
         made.append(Made(path, what, "drawn at random by tests/cases with fixed seeds; outputs by LiteRT"))
     return made
 
@@ -146,5 +146,3 @@ def _check(name: str, generator: Any) -> dict[str, np.ndarray]:
             arrays.update({f"{name}/{kept}/{what}{slot}": np.stack(row) for slot, row in enumerate(part)})
         kept += 1
     return arrays
-
-

@@ -90,7 +90,10 @@ def depthwise_separable(keras: Any) -> Any:
     return keras.Model(image, layers.Dense(10, activation="softmax", name="digit")(x), name="digits_ds")
 
 
-NETWORKS: dict[str, tuple[Callable[[Any], Any], bool]] = {"digits_cnn": (cnn, True), "digits_ds": (depthwise_separable, False)}
+NETWORKS: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "digits_cnn": (cnn, True),
+    "digits_ds": (depthwise_separable, False),
+}
 """name -> (how it is built, whether it gives logits)."""
 
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from refquant.arithmetic.blocks import Block, head, spread
 from refquant.arithmetic.fixed_point import (
     INT32_MAX,
+    INT32_MIN,
     Int64,
     _int64,
     rounding_divide_by_pot,
@@ -110,7 +111,7 @@ def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int 
             t += sign
             t += head(halves, n)
             t >>= head(rights, n)
-        return t
+        return t.astype(np.int32, copy=False)
 
     return block
 
@@ -153,12 +154,16 @@ def real_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
 
     C's round(v) = trunc(v + copysign(c, v)) with c the float64 below 1/2: for v = n + 1/2 the sum lies within a quarter
     of a step of n + 1 and rounds to it; the next v below loses at least the difference and stays below n + 1.
+    A result outside int32 is undefined behaviour in C++; here it becomes -2^31, what x86's conversion gives.
     """
     factors = spread(real, repeats, np.float64)
 
     def block(x: NDArray[Any]) -> NDArray[Any]:
-        x *= head(factors, x.size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            x *= head(factors, x.size)
         x += np.copysign(_BELOW_HALF, x)
-        return x.astype(np.int64)
+        if not (x.max() < 2.0**31 and x.min() > -(2.0**31) - 1):
+            x[~(np.abs(x) < 2.0**31)] = INT32_MIN
+        return x.astype(np.int32)
 
     return block

@@ -13,6 +13,7 @@ import numpy as np
 
 from refquant.arithmetic.multiplier import round_half_away
 from refquant.errors import InvalidModel, RefquantError
+from refquant.kernels.checks import legacy_parameters
 from refquant.kernels.kernel import Node
 from refquant.model.graph import DTYPES, Array
 
@@ -61,11 +62,13 @@ def clamp_float(x: Array, low: np.float32, high: np.float32) -> Array:
 
 
 def fused_range(node: Node) -> tuple[int, int]:
-    """The quantized activation range of the node's output 0, from its option `fused_activation_function`."""
+    """The quantized activation range of the node's output 0, from its option `fused_activation_function`.
+
+    An output without one scale counts as one with scale 0, for which only activations without bounds have a range.
+    """
     output = node.outputs[0]
-    scale, zero_point = node.scale_and_zero_point(output)
     try:
-        return activation_range(_activation(node), scale, zero_point, output.type)
+        return activation_range(_activation(node), *legacy_parameters(output), output.type)
     except RefquantError as error:
         raise node.invalid(str(error)) from None
 

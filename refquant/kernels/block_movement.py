@@ -1,4 +1,4 @@
-"""Blocks of pixels to channels or batches and back: SPACE_TO_DEPTH, DEPTH_TO_SPACE, SPACE_TO_BATCH_ND, BATCH_TO_SPACE_ND.
+"""Blocks of pixels: SPACE_TO_DEPTH, DEPTH_TO_SPACE to channels, SPACE_TO_BATCH_ND, BATCH_TO_SPACE_ND to batches.
 
 Every kernel takes `arrays`: the input; further operands are parameters and None. It returns the input's type.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -185,7 +186,6 @@ def batch_to_space(params: BatchParams, arrays: Sequence[Array | None]) -> tuple
     batch, spatial, depth = params.blocks[n], params.blocks[n + 1 : -1], params.blocks[-1]
     full_sizes = [size * b for size, b in zip(spatial, params.block, strict=True)]
     full = blocks.transpose(0, n + 1, *interleaved, 2 * n + 2).reshape(samples, batch, *full_sizes, depth)
-    kept = tuple(
-        slice(before, size - after) for size, (before, after) in zip(full_sizes, params.margins, strict=True)
-    )
-    return (full[(..., *kept, slice(None))].reshape(*leading, *params.output_shapes[0]),)
+    kept = tuple(slice(before, size - after) for size, (before, after) in zip(full_sizes, params.margins, strict=True))
+    inside: tuple[Any, ...] = (..., *kept, slice(None))
+    return (full[inside].reshape(*leading, *params.output_shapes[0]),)

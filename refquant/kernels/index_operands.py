@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from refquant.kernels.checks import legacy_parameters
 from refquant.kernels.kernel import Node, Operand, Shape
@@ -21,7 +22,7 @@ def expect_input_counts(node: Node, inputs: tuple[int, ...], outputs: int = 1) -
 
 
 def expect_equal_parameters(node: Node, a: Operand, b: Operand) -> None:
-    """InvalidModel unless both operands have one scale and one zero point: the kernel moves codes, it cannot rescale."""
+    """InvalidModel unless both operands have one scale and one zero point: the kernel moves codes."""
     if legacy_parameters(a) != legacy_parameters(b):
         raise node.invalid(
             f"'{a.name}' has (scale, zero point) {legacy_parameters(a)} and '{b.name}' {legacy_parameters(b)}; "
@@ -32,7 +33,7 @@ def expect_equal_parameters(node: Node, a: Operand, b: Operand) -> None:
 def expect_zero_zero_point(node: Node, operand: Operand) -> None:
     """InvalidModel for an INT16 operand whose zero point is not 0."""
     if operand.type == "INT16" and legacy_parameters(operand)[1] != 0:
-        raise node.invalid(f"'{operand.name}' is INT16, so its zero point must be 0, not {legacy_parameters(operand)[1]}")
+        raise node.invalid(f"'{operand.name}' is INT16, so its zero point must be 0")
 
 
 def integers(node: Node, index: int, what: str, types: tuple[str, ...] = ("INT32",)) -> tuple[int, ...]:
@@ -77,7 +78,7 @@ def axis_from_end(node: Node, axis: int, rank: int) -> int:
     return axis % rank - rank
 
 
-def at_axis(axis: int, index: int | slice) -> tuple[object, ...]:
+def at_axis(axis: int, index: int | slice) -> tuple[Any, ...]:
     """The index expression that applies `index` to the axis counted from the end, and takes all of every other."""
     return (..., index, *(slice(None),) * (-1 - axis))
 

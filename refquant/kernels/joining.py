@@ -35,7 +35,7 @@ class JoinParams:
 
 @dataclass(frozen=True, slots=True)
 class SelectParams:
-    """`shapes`: condition, x and y with axes of 1 put in, so that they broadcast. `rank`: the largest of the operands."""
+    """`shapes`: condition, x and y with axes of 1 put in, so that they broadcast; `rank`: the operands' largest."""
 
     rank: int
     shapes: tuple[Shape, Shape, Shape]
@@ -58,7 +58,7 @@ def concatenation_params(node: Node) -> JoinParams:
         expect_same_type(node, inputs[0], operand)
     _check_parameters(node, inputs, output)
     shapes = [operand.shape for operand in inputs]
-    if all(shape == () and operand.value is not None for shape, operand in zip(shapes, inputs, strict=True)) and axis == 0:
+    if axis == 0 and all(operand.shape == () and operand.value is not None for operand in inputs):
         return JoinParams(-1, 0, ((1,),) * len(inputs), ((len(inputs),),))
     rank = len(shapes[0])
     if rank == 0:
@@ -178,4 +178,4 @@ def select(params: SelectParams, arrays: Sequence[Array | None]) -> tuple[Array,
     """
     (condition, x, y), batched = per_sample(arrays, params.shapes, params.rank)
     chosen = np.where(condition, x, y)
-    return (without_samples(chosen.reshape(chosen.shape[0], *params.output_shapes[0]), batched),)
+    return (without_samples(chosen.reshape((len(chosen), *params.output_shapes[0])), batched),)

@@ -1,4 +1,4 @@
-"""Ops that rearrange all elements of one tensor: RESHAPE, SQUEEZE, EXPAND_DIMS, TRANSPOSE, TILE, BROADCAST_TO, REVERSE_V2.
+"""All elements of one tensor: RESHAPE, SQUEEZE, EXPAND_DIMS, TRANSPOSE, TILE, BROADCAST_TO, REVERSE_V2.
 
 Axes are held counted from the end, so that a kernel works the same with sample axes in front. Every kernel here takes
 `arrays`: the input, of any type; further operands are parameters and None. It returns the input's type.
@@ -146,7 +146,7 @@ def reshape(params: ReshapeParams, arrays: Sequence[Array | None]) -> tuple[Arra
     Source: tflite/kernels/reshape.cc, squeeze.cc and expand_dims.cc, Eval.
     """
     x = present(arrays)
-    return (x.reshape(*x.shape[: x.ndim - params.rank], *params.output_shapes[0]),)
+    return (x.reshape((*x.shape[: x.ndim - params.rank], *params.output_shapes[0])),)
 
 
 def transpose_params(node: Node) -> TransposeParams:
@@ -166,7 +166,7 @@ def transpose_params(node: Node) -> TransposeParams:
         raise node.invalid(f"perm {list(given)} must name the {rank} axes of the input")
     perm = tuple(axis_from_end(node, axis, rank) for axis in given)
     if rank == 0 or len(set(perm)) != rank:
-        raise node.unsupported(f"perm {list(given)} is no permutation of {rank} axes; the runtime's answer is undefined")
+        raise node.unsupported(f"perm {list(given)} is no permutation of {rank} axes, which has no defined result")
     return TransposeParams(perm, (tuple(input.shape[axis] for axis in perm),))
 
 
@@ -225,7 +225,7 @@ def broadcast_to(params: BroadcastToParams, arrays: Sequence[Array | None]) -> t
     x = present(arrays)
     leading = x.shape[: x.ndim - params.rank]
     shape = (*leading, *params.output_shapes[0])
-    return (np.broadcast_to(x.reshape(*leading, *params.aligned), shape).copy(),)
+    return (np.broadcast_to(x.reshape((*leading, *params.aligned)), shape).copy(),)
 
 
 def reverse_params(node: Node) -> ReverseParams:

@@ -15,6 +15,7 @@ from refquant.arithmetic.inverse import inverse_sqrt_multiplier
 from refquant.arithmetic.multiplier import multiply_by_quantized_multiplier
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
 from refquant.kernels.kernel import Node, Shape
+from refquant.kernels.rows import in_row_blocks
 from refquant.model.graph import DTYPES, Array
 
 OUTPUT_SCALE_BITS = 7  # the output is in steps of 1/128
@@ -86,24 +87,30 @@ def l2_normalization(params: L2NormalizationParams, arrays: Sequence[Array | Non
     arrays: input int8 or uint8 (..., depth). Returns the same type and shape. A row of zeros stays zero.
     Source: tflite/kernels/internal/reference/integer_ops/l2normalization.h, L2Normalization.
     """
-    (x,) = arrays
-    assert x is not None
     info = np.iinfo(DTYPES[params.output_type])
-    v = x.astype(np.int64) - params.input_zero_point
-    multiplier, shift = inverse_sqrt_multiplier(params.narrow((v * v).sum(axis=-1, keepdims=True)))
-    scaled = multiply_by_quantized_multiplier(v * params.premultiply, multiplier, shift + params.left_shift)
-    return (np.clip(scaled + params.output_zero_point, info.min, info.max).astype(info.dtype),)
+
+    def rows(x: Array) -> Array:
+        v = x.astype(np.int64) - params.input_zero_point
+        multiplier, shift = inverse_sqrt_multiplier(params.narrow((v * v).sum(axis=-1, keepdims=True)))
+        scaled = multiply_by_quantized_multiplier(v * params.premultiply, multiplier, shift + params.left_shift)
+        return np.clip(scaled + params.output_zero_point, info.min, info.max)
+
+    x = arrays[0]
+    assert x is not None
+    return (in_row_blocks(x, 1, np.empty(x.shape, info.dtype), rows),)
 
 
-def float_l2_normalization(
-    params: FloatL2NormalizationParams, arrays: Sequence[Array | None]
-) -> tuple[Array, ...]:
+def float_l2_normalization(params: FloatL2NormalizationParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """input / max(sqrt(sum of input^2), 1e-6), every operation in float32, the sum in order.
 
     arrays: input float32 (..., depth). Source: tflite/kernels/internal/reference/l2normalization.h, L2Normalization.
     """
-    (x,) = arrays
+
+    def rows(x: Array) -> Array:
+        norm = np.sqrt(np.cumsum(x * x, axis=-1, dtype=np.float32)[..., -1:])
+        return np.asarray(x / np.where(norm < EPSILON, EPSILON, norm))  # as std::max: a NaN norm stays NaN
+
+    x = arrays[0]
     assert x is not None
     with np.errstate(all="ignore"):
-        norm = np.sqrt(np.cumsum(x * x, axis=-1, dtype=np.float32)[..., -1:])
-        return (x / np.where(norm < EPSILON, EPSILON, norm),)  # as std::max: a NaN norm stays NaN
+        return (in_row_blocks(x, 1, np.empty(x.shape, np.float32), rows),)

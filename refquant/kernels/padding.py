@@ -129,4 +129,4 @@ def tap_counts(window: Window) -> Array:
 def _inside(axis: Axis) -> Array:
     first = np.arange(axis.output)[:, np.newaxis] * axis.stride - axis.before
     at = first + np.arange(axis.filter) * axis.dilation
-    return ((at >= 0) & (at < axis.input)).sum(axis=1)
+    return np.asarray(((at >= 0) & (at < axis.input)).sum(axis=1))

@@ -27,6 +27,9 @@ from refquant.kernels.kernel import Node, Shape
 from refquant.model.graph import DTYPES, Array
 
 
+ZERO = np.float32(0)  # a sum that starts at 0 and not at its first element is never -0.0: adding 0 gives just that
+
+
 @dataclass(frozen=True, slots=True)
 class ReductionParams:
     """Which axes are reduced. `axes` are negative (from the last), distinct and ascending."""
@@ -130,7 +133,9 @@ def product_params(node: Node) -> ReductionParams | QuantizedProductParams:
         raise node.invalid(f"an {input.type} input must not be quantized")
     input_scale, input_zero_point = node.scale_and_zero_point(input)
     output_scale, output_zero_point = node.scale_and_zero_point(output)
-    root = output_scale ** (1.0 / reduction.count) if reduction.count else 1.0
+    if reduction.count == 0:
+        raise node.unsupported(f"the product over an empty axis of shape {input.shape} is left undefined by TFLite")
+    root = output_scale ** (1.0 / reduction.count)
     multiplier = quantize_multiplier(input_scale / root) if root > 0 else None
     if multiplier is None or not -31 <= int(multiplier.shift[0]) <= 14:
         raise node.unsupported(f"the scales {input_scale!r} and {output_scale!r} are too far apart")
@@ -193,13 +198,13 @@ def _rows(params: ReductionParams, x: Array) -> Array:
     """x with the reduced axes flattened, in memory order, into one last axis: (kept axes..., count)."""
     reduced = [x.ndim + a for a in params.axes]
     kept = [a for a in range(x.ndim) if a not in reduced]
-    return x.transpose(*kept, *reduced).reshape(*(x.shape[a] for a in kept), params.count)
+    return x.transpose((*kept, *reduced)).reshape((*(x.shape[a] for a in kept), params.count))
 
 
 def _restore(params: ReductionParams, result: Array, x: Array) -> Array:
     """One element per row of `_rows`, in the shape of the output behind x's sample axis, if it has one."""
     samples = x.shape[: x.ndim - params.rank]
-    return result.reshape(*samples, *params.output_shapes[0])
+    return result.reshape((*samples, *params.output_shapes[0]))
 
 
 def _integer_sum(params: ReductionParams, x: Array) -> Int64:
@@ -263,9 +268,7 @@ def integer_product(params: ReductionParams, arrays: Sequence[Array | None]) -> 
     return (_restore(params, np.asarray(x.prod(axis=params.axes, dtype=x.dtype)), x),)
 
 
-def product_8bit(
-    params: ReductionParams | QuantizedProductParams, arrays: Sequence[Array | None]
-) -> tuple[Array, ...]:
+def product_8bit(params: ReductionParams | QuantizedProductParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """p = x0 - zp, then p = requantize(p * (xi - zp)) in order, and once more at the end; the plain product unquantized.
 
     arrays: input int8, axes None. The requantization is the one for int64 accumulators, with a 15-bit multiplier.
@@ -276,8 +279,6 @@ def product_8bit(
     x = arrays[0]
     assert x is not None
     info, reduction = np.iinfo(DTYPES[params.type]), params.reduction
-    if x.size == 0:
-        return (np.zeros((*x.shape[: x.ndim - reduction.rank], *params.output_shapes[0]), info.dtype),)
     factors = _rows(reduction, x).astype(np.int64) - params.input_zero_point
     scale = partial(
         multiply_by_quantized_multiplier_int64,
@@ -326,12 +327,13 @@ def reduce_all(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple
     return _extremum(params, arrays, np.minimum, "max")
 
 
-def _sequential_sum(params: ReductionParams, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """0 + x0 + x1 + ... in float32, in memory order; (kept axes...)."""
+def _accumulate(params: ReductionParams, x: NDArray[np.float32], ufunc: np.ufunc) -> NDArray[np.float32]:
+    """x0 op x1 op ... in float32, in memory order; (kept axes...). Of no elements: what op leaves unchanged."""
     rows = _rows(params, x)
     if params.count == 0:
-        return np.zeros(rows.shape[:-1], np.float32)
-    return np.cumsum(rows, axis=-1, dtype=np.float32)[..., -1] + np.float32(0)  # the kernel starts at 0: no -0.0
+        return np.full(rows.shape[:-1], ufunc.identity, np.float32)
+    # accumulate shows every partial result, so it cannot but go in order; reduce would add in pairs.
+    return np.asarray(ufunc.accumulate(rows, axis=-1, dtype=np.float32)[..., -1])
 
 
 def float_mean(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -342,7 +344,7 @@ def float_mean(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple
     x = arrays[0]
     assert x is not None
     with np.errstate(all="ignore"):
-        return (_restore(params, _sequential_sum(params, x) / np.float32(params.count), x),)
+        return (_restore(params, (_accumulate(params, x, np.add) + ZERO) / np.float32(params.count), x),)
 
 
 def float_sum(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -355,9 +357,8 @@ def float_sum(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[
     x = arrays[0]
     assert x is not None
     with np.errstate(all="ignore"):
-        if len(params.axes) == params.rank and params.count:
-            return (_restore(params, np.cumsum(_rows(params, x), axis=-1, dtype=np.float32)[..., -1], x),)
-        return (_restore(params, _sequential_sum(params, x), x),)
+        sums = _accumulate(params, x, np.add)
+        return (_restore(params, sums if len(params.axes) == params.rank else sums + ZERO, x),)
 
 
 def float_product(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -367,11 +368,8 @@ def float_product(params: ReductionParams, arrays: Sequence[Array | None]) -> tu
     """
     x = arrays[0]
     assert x is not None
-    rows = _rows(params, x)
-    if params.count == 0:
-        return (_restore(params, np.ones(rows.shape[:-1], np.float32), x),)
     with np.errstate(all="ignore"):
-        return (_restore(params, np.cumprod(rows, axis=-1, dtype=np.float32)[..., -1], x),)
+        return (_restore(params, _accumulate(params, x, np.multiply), x),)
 
 
 def float_reduce_max(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

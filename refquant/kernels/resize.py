@@ -6,7 +6,7 @@ resize_nearest_neighbor.h.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from refquant.arithmetic.multiplier import round_half_away
 from refquant.kernels.checks import expect_counts, expect_same_type
 from refquant.kernels.kernel import Node, Shape
-from refquant.model.graph import DTYPES, Array
+from refquant.kernels.rows import in_row_blocks
+from refquant.model.graph import Array
 
 Indices = NDArray[np.int64]
 
@@ -98,9 +99,7 @@ def resize_bilinear_params(node: Node) -> ResizeBilinearParams:
             f"TFLite's kernel reads outside of the image when it resizes {height} x {width} to {size[0]} x {size[1]}: "
             "its scale, rounded to 1/1024, is too large"
         )
-    return ResizeBilinearParams(
-        align_corners, half_pixel_centers, rows, columns, type, ((batch, *size, depth),)
-    )
+    return ResizeBilinearParams(align_corners, half_pixel_centers, rows, columns, type, ((batch, *size, depth),))
 
 
 def _integer_interpolation(before: int, after: int, align_corners: bool, half_pixel_centers: bool) -> Interpolation:
@@ -152,15 +151,25 @@ def resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array | None]
     arrays: input int8 (..., H, W, C), size None. Returns int8 (..., height, width, C).
     Source: tflite/kernels/internal/reference/resize_bilinear.h, ResizeBilinearInteger.
     """
-    x = arrays[0]
-    assert x is not None
-    # The sum separates: rows first, then columns. |sum| <= 128 * 2^20, so int32 holds all of it.
-    x = x.astype(np.int32)
-    for axis, taps in ((-3, params.rows), (-2, params.columns)):
-        lower, upper = (_along(axis, w.astype(np.int32)) for w in (taps.lower_weight, taps.upper_weight))
-        x = x.take(taps.lower, axis) * lower + x.take(taps.upper, axis) * upper
-    x += (1 << 19) - (x < 0)
-    return ((x >> 20).astype(DTYPES[params.type]),)
+
+    def images(x: Array) -> Array:
+        # The sum separates: rows first, then columns. |sum| <= 128 * 2^20, so int32 holds all of it.
+        x = _mix(_mix(x.astype(np.int32), -3, params.rows), -2, params.columns)
+        x -= x < 0
+        x += 1 << 19
+        x >>= 20
+        return x
+
+    return (_image_by_image(params, arrays, images),)
+
+
+def _mix(x: Array, axis: int, taps: Interpolation) -> Array:
+    """The weighted sum of two elements along one axis, for each output position; in x's dtype."""
+    lower, upper = x.take(taps.lower, axis), x.take(taps.upper, axis)
+    lower *= _along(axis, taps.lower_weight).astype(x.dtype)
+    upper *= _along(axis, taps.upper_weight).astype(x.dtype)
+    lower += upper
+    return lower
 
 
 def _along(axis: int, weights: NDArray[Any]) -> NDArray[Any]:
@@ -168,25 +177,43 @@ def _along(axis: int, weights: NDArray[Any]) -> NDArray[Any]:
     return weights.reshape(-1, *(1,) * (-axis - 1))
 
 
+def _image_by_image(
+    params: ResizeBilinearParams, arrays: Sequence[Array | None], compute: Callable[[Array], Array]
+) -> Array:
+    x = arrays[0]
+    assert x is not None
+    return in_row_blocks(x, 3, np.empty((*x.shape[:-3], *params.output_shapes[0][1:]), x.dtype), compute)
+
+
 def float_resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """((v00*h0)*w0 + (v10*h1)*w0) + (v01*h0)*w1 + (v11*h1)*w1 in float32; for uint8 plus 0.5, then truncated.
+    """(v00*h0)*w0 + (v10*h1)*w0 + (v01*h0)*w1 + (v11*h1)*w1 in float32; for uint8 plus 0.5, then truncated.
 
     arrays: input float32 or uint8 (..., H, W, C), size None. Returns the same type, (..., height, width, C).
     Source: tflite/kernels/internal/reference/resize_bilinear.h, ResizeBilinear.
     """
-    x = arrays[0]
-    assert x is not None
     rows, columns = params.rows, params.columns
-    with np.errstate(all="ignore"):
-        x = x.astype(np.float32)
+    left, right = _along(-2, columns.lower_weight), _along(-2, columns.upper_weight)
+    # The kernel adds a rounding offset to floats too: 0, which turns -0.0 into 0.0.
+    offset = np.float32(0.5 if params.type == "UINT8" else 0)
+
+    def images(x: Array) -> Array:
         top = x.take(rows.lower, -3) * _along(-3, rows.lower_weight)
         bottom = x.take(rows.upper, -3) * _along(-3, rows.upper_weight)
-        left, right = _along(-2, columns.lower_weight), _along(-2, columns.upper_weight)
-        result = top.take(columns.lower, -2) * left + bottom.take(columns.lower, -2) * left
-        result = result + top.take(columns.upper, -2) * right + bottom.take(columns.upper, -2) * right
-        # The kernel adds a rounding offset to floats too: 0, which turns -0.0 into 0.0.
-        result = result + np.float32(0 if params.type == "FLOAT32" else 0.5)
-    return (result.astype(DTYPES[params.type]),)
+        total = top.take(columns.lower, -2)
+        total *= left
+        for corner, taps, weight in (
+            (bottom, columns.lower, left),
+            (top, columns.upper, right),
+            (bottom, columns.upper, right),
+        ):
+            value = corner.take(taps, -2)
+            value *= weight
+            total += value
+        total += offset
+        return total
+
+    with np.errstate(all="ignore"):
+        return (_image_by_image(params, arrays, images),)
 
 
 def resize_nearest_neighbor_params(node: Node) -> ResizeNearestNeighborParams:
@@ -199,9 +226,7 @@ def resize_nearest_neighbor_params(node: Node) -> ResizeNearestNeighborParams:
         _nearest(before, after, align_corners, half_pixel_centers)
         for before, after in zip((height, width), size, strict=True)
     )
-    return ResizeNearestNeighborParams(
-        align_corners, half_pixel_centers, rows, columns, ((batch, *size, depth),)
-    )
+    return ResizeNearestNeighborParams(align_corners, half_pixel_centers, rows, columns, ((batch, *size, depth),))
 
 
 def _nearest(before: int, after: int, align_corners: bool, half_pixel_centers: bool) -> Indices:
@@ -215,9 +240,7 @@ def _nearest(before: int, after: int, align_corners: bool, half_pixel_centers: b
     return np.minimum(nearest.astype(np.int64), before - 1)
 
 
-def resize_nearest_neighbor(
-    params: ResizeNearestNeighborParams, arrays: Sequence[Array | None]
-) -> tuple[Array, ...]:
+def resize_nearest_neighbor(params: ResizeNearestNeighborParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """output[y, x] = input[rows[y], columns[x]]. arrays: input (..., H, W, C) of any type, size None."""
     x = arrays[0]
     assert x is not None

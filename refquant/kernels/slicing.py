@@ -1,6 +1,6 @@
 """Parts of one tensor: SLICE, STRIDED_SLICE, SPLIT, SPLIT_V, UNPACK.
 
-Every kernel takes `arrays`: the input, of any type; further operands are parameters and None. It returns the input's type.
+Every kernel takes `arrays`: the input, of any type; further operands are parameters and None. It returns that type.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from refquant.kernels.index_operands import (
     at_axis,
     axis_from_end,
     expect_equal_parameters,
-    integers,
     one_integer,
     present,
     vector,
@@ -55,7 +55,7 @@ class UnpackParams:
 
 @dataclass(frozen=True, slots=True)
 class AxisSlice:
-    """What STRIDED_SLICE does with one axis: the elements it reads, and the output's size (None: the axis is dropped)."""
+    """What STRIDED_SLICE does with one axis: what it reads, and the output's size (None: the axis is dropped)."""
 
     read: range
     size: int | None
@@ -79,7 +79,7 @@ def slice_params(node: Node) -> SliceParams:
     if any(not 0 <= b <= b + s <= n for n, b, s in zip(input.shape, begin, sizes, strict=True)):
         raise node.invalid(f"begin {list(begin)} and size {list(given)} reach out of the input {list(input.shape)}")
     if output.shape and -1 not in (output.shape_signature or ()) and output.shape != sizes:
-        raise node.invalid(f"the slice has shape {list(sizes)}, but '{output.name}' is declared as {list(output.shape)}")
+        raise node.invalid(f"the slice is {list(sizes)}, but '{output.name}' is declared as {list(output.shape)}")
     slices = tuple(slice(b, b + s) for b, s in zip(begin, sizes, strict=True))
     return SliceParams(len(input.shape), input.shape, slices, (sizes,))
 
@@ -100,7 +100,7 @@ def strided_slice_params(node: Node) -> SliceParams:
     if len(begin) != len(end) or len(begin) > 31:
         raise node.invalid(f"begin and end must have one length of at most 31, not {len(begin)} and {len(end)}")
     if len(strides) < len(begin):
-        raise node.unsupported(f"begin has {len(begin)} entries, but strides {len(strides)}; the runtime's answer is undefined")
+        raise node.unsupported(f"begin has {len(begin)} entries, but strides only {len(strides)}")
     entries = _entry_of_each_axis(node, len(input.shape), len(begin))
     sizes = iter(input.shape)
     shape = tuple(1 if entry == "new" else next(sizes) for entry in entries)
@@ -108,8 +108,8 @@ def strided_slice_params(node: Node) -> SliceParams:
     result = tuple(axis.size for axis in axes if axis.size is not None)
     if prod(result) and any(len(axis.read) != (1 if axis.size is None else axis.size) for axis in axes):
         raise node.unsupported(
-            f"the slice of {list(input.shape)} reads {[len(axis.read) for axis in axes]} elements per axis, which do not "
-            f"fill the output {list(result)}; the runtime's answer is undefined"
+            f"the slice of {list(input.shape)} reads {[len(axis.read) for axis in axes]} elements per axis, which do "
+            f"not fill the output {list(result)} (an index out of range?); the result is undefined"
         )
     return SliceParams(len(input.shape), shape, tuple(_as_slice(axis.read) for axis in axes), (result,))
 
@@ -141,8 +141,7 @@ def _axis_slice(node: Node, axis: int, entry: int | str, size: int) -> AxisSlice
     if offset and axis >= len(end):
         raise node.unsupported("with offset, end must have an entry for every axis; the runtime reads foreign memory")
     if isinstance(entry, str):
-        read = range(size)
-        return AxisSlice(read, int(end[axis]) if offset else size)
+        return AxisSlice(range(size), max(0, int(end[axis])) if offset else size)
     start, stop, stride = (int(node.value(operand)[entry]) for operand in (1, 2, 3))
     if stride in (0, -(2**31)):
         raise node.invalid(f"a stride of {stride} is not allowed")
@@ -174,8 +173,9 @@ def take_slice(params: SliceParams, arrays: Sequence[Array | None]) -> tuple[Arr
     """
     x = present(arrays)
     leading = x.shape[: x.ndim - params.rank]
-    part = x.reshape(*leading, *params.shape)[(..., *params.slices)]
-    return (np.asarray(part, order="C").reshape(*leading, *params.output_shapes[0]),)
+    index: tuple[Any, ...] = (..., *params.slices)
+    part = x.reshape((*leading, *params.shape))[index]
+    return (np.asarray(part, order="C").reshape((*leading, *params.output_shapes[0])),)
 
 
 def split_params(node: Node) -> SplitParams:
@@ -203,7 +203,7 @@ def split_v_params(node: Node) -> SplitParams:
     axis = axis_from_end(node, one_integer(node, 2, "the axis"), len(input.shape))
     size = input.shape[axis]
     if len(sizes) != count or sizes.count(-1) > 1:
-        raise node.invalid(f"size_splits {sizes} must hold one size for each of {count} outputs, at most one of them -1")
+        raise node.invalid(f"size_splits {sizes} must hold one size for each of {count} outputs, at most one -1")
     if -1 in sizes:
         sizes[sizes.index(-1)] = size - sum(part for part in sizes if part != -1)
     if sum(sizes) != size or any(part < 0 for part in sizes):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from refquant.arithmetic.multiplier import multiply_by_quantized_multiplier, qua
 from refquant.errors import UnsupportedModel
 from refquant.kernels.checks import expect_counts, expect_same_type
 from refquant.kernels.kernel import Node, Shape
+from refquant.kernels.rows import in_row_blocks
 from refquant.model.graph import DTYPES, Array
 
 DIFF_INTEGER_BITS = 5  # input differences are Q5.26
@@ -100,13 +102,9 @@ def softmax_params(node: Node) -> SoftmaxParams:
     if output.type == "INT8":
         scale, zero_point = node.scale_and_zero_point(output)
         if zero_point != -128 or abs(np.float32(scale) - np.float32(1 / 256)) > np.float32(0.001) / np.float32(256):
-            raise node.invalid(
-                f"an INT8 output needs scale 1/256 and zero point -128, not {scale!r} and {zero_point}"
-            )
+            raise node.invalid(f"an INT8 output needs scale 1/256 and zero point -128, not {scale!r} and {zero_point}")
     beta = node.options.get("beta", 0.0)
-    return SoftmaxParams(
-        node.place, beta, _diff_scaling(node, beta), output.type, node.narrow, (input.shape,)
-    )
+    return SoftmaxParams(node.place, beta, _diff_scaling(node, beta), output.type, node.narrow, (input.shape,))
 
 
 def log_softmax_params(node: Node) -> LogSoftmaxParams:
@@ -174,12 +172,11 @@ def _diff_scaling(node: Node, beta: float) -> DiffScaling:
 
 def _steps_below_maximum(x: Array) -> NDArray[np.uint8]:
     """max - x along the last axis, 0 to 255: the 8-bit difference modulo 256 is the true one."""
-    maximum = x.max(axis=-1, keepdims=True, initial=np.iinfo(x.dtype).min)
-    return np.subtract(maximum, x).view(np.uint8)
+    return np.subtract(x.max(axis=-1, keepdims=True), x).view(np.uint8)
 
 
 def _sum_of_exps(scaling: DiffScaling, steps: NDArray[np.uint8], narrow: Narrow) -> Int64:
-    """The sum along the last axis of the exponentials, each rounded to Q12.19; int32 values, (..., 1)."""
+    """The sum along the last axis of the exponentials, each rounded to Q12.19; int32 values, (rows, 1)."""
     exps = rounding_divide_by_pot(scaling.exps, SUM_INTEGER_BITS)
     return narrow(exps.take(steps).sum(axis=-1, keepdims=True))
 
@@ -191,23 +188,31 @@ def softmax(params: SoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Arra
     Errors: UnsupportedModel where the sum of a row reaches 512 with an 8-bit output, or is a multiple of 8192.
     Source: tflite/kernels/internal/reference/softmax.h, Softmax<InputT, OutputT>.
     """
-    (x,) = arrays
-    assert x is not None
+    x = _input(arrays)
+    return (in_row_blocks(x, 1, np.empty(x.shape, DTYPES[params.output_type]), partial(_softmax_rows, params)),)
+
+
+def _softmax_rows(params: SoftmaxParams, x: Array) -> Array:
     info = np.iinfo(DTYPES[params.output_type])
     steps = _steps_below_maximum(x)
     # The kernel reads the int32 sum as unsigned: a sum from 4096 to 8191 is still right.
     sums = _sum_of_exps(params.scaling, steps, params.narrow) & 0xFFFFFFFF
     scale, bits_over_unit = reciprocal(np.maximum(sums, 1), SUM_INTEGER_BITS)
     exponent = bits_over_unit + 31 - info.bits
-    if x.size and (exponent.max() > 31 or sums.min() == 0):
+    if exponent.max() > 31 or sums.min() == 0:
         raise UnsupportedModel(
             f"{params.place}: the exponentials of a row add up to {int(sums.max()) / 2**19:.0f} times the largest one; "
             "from 512 on TFLite's reference kernel ends the process (the input hardly varies over more than 511 values)"
         )
     # Neither factor nor product is negative, so both roundings are plain additions of a half.
-    product = (scale * params.scaling.exps.take(steps) + (1 << 30)) >> 31
-    codes = (product + ((np.int64(1) << exponent) >> 1)) >> exponent
-    return (np.minimum(codes + info.min, info.max).astype(info.dtype),)
+    codes = params.scaling.exps.take(steps)
+    codes *= scale
+    codes += 1 << 30
+    codes >>= 31
+    codes += (np.int64(1) << exponent) >> 1
+    codes >>= exponent
+    codes += info.min
+    return np.minimum(codes, info.max, out=codes)
 
 
 def log_softmax(params: LogSoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -217,25 +222,33 @@ def log_softmax(params: LogSoftmaxParams, arrays: Sequence[Array | None]) -> tup
     Errors: UnsupportedModel where the sum of a row leaves int32.
     Source: tflite/kernels/internal/reference/integer_ops/log_softmax.h, LogSoftmax.
     """
-    (x,) = arrays
-    assert x is not None
+    x = _input(arrays)
+    return (in_row_blocks(x, 1, np.empty(x.shape, x.dtype), partial(_log_softmax_rows, params)),)
+
+
+def _log_softmax_rows(params: LogSoftmaxParams, x: Array) -> Array:
     scaling, info = params.scaling, np.iinfo(DTYPES[params.output_type])
     steps = _steps_below_maximum(x)
     sums = _sum_of_exps(scaling, steps, params.narrow)
-    if x.size and sums.min() <= 0:
+    if sums.min() <= 0:
         raise UnsupportedModel(
             f"{params.place}: the sum of the exponentials of a row leaves int32 (more than 4095 values close to the "
             "maximum); what TFLite's kernel does then is undefined"
         )
     log_sum = log_x_for_x_greater_than_or_equal_to_1(sums, SUM_INTEGER_BITS, DIFF_INTEGER_BITS)
-    lowest = multiply_by_quantized_multiplier(
-        log_sum + INT32_MIN, params.reverse_multiplier, params.reverse_shift
-    )
+    # The difference whose result would leave Q5.26, in input steps: from there down the output is the minimum.
+    lowest = multiply_by_quantized_multiplier(log_sum + INT32_MIN, params.reverse_multiplier, params.reverse_shift)
     lowest = np.maximum(scaling.diff_min - 1, lowest)
     fraction_bits = 31 - DIFF_INTEGER_BITS - LOG_OUTPUT_INTEGER_BITS
     codes = rounding_divide_by_pot(wrap_int32(scaling.rescaled.take(steps) - log_sum), fraction_bits)
     codes = np.clip(codes + params.output_zero_point, info.min, info.max)
-    return (np.where(-steps.astype(np.int64) > lowest, codes, info.min).astype(info.dtype),)
+    return np.where(steps < -lowest, codes, info.min)
+
+
+def _input(arrays: Sequence[Array | None]) -> Array:
+    x = arrays[0]
+    assert x is not None
+    return x
 
 
 def _float_row_maximum(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -244,7 +257,7 @@ def _float_row_maximum(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _sequential_sum(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The float32 sum along the last axis in order, (..., 1); an empty row gives 0."""
+    """The float32 sum along the last axis, in order; (rows, 1)."""
     return np.cumsum(x, axis=-1, dtype=np.float32)[..., -1:]
 
 
@@ -253,11 +266,14 @@ def float_softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]) ->
 
     Source: tflite/kernels/internal/reference/softmax.h, Softmax<float>.
     """
-    (x,) = arrays
-    assert x is not None
-    with np.errstate(all="ignore"):
+
+    def rows(x: Array) -> Array:
         exps = expf((x - _float_row_maximum(x)) * np.float32(params.beta))
-        return (exps / _sequential_sum(exps),)
+        return np.asarray(exps / _sequential_sum(exps))
+
+    x = _input(arrays)
+    with np.errstate(all="ignore"):
+        return (in_row_blocks(x, 1, np.empty(x.shape, np.float32), rows),)
 
 
 def float_log_softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -265,8 +281,11 @@ def float_log_softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]
 
     Source: tflite/kernels/internal/reference/log_softmax.h, LogSoftmax.
     """
-    (x,) = arrays
-    assert x is not None
-    with np.errstate(all="ignore"):
+
+    def rows(x: Array) -> Array:
         differences = x - _float_row_maximum(x)
-        return (differences - logf(_sequential_sum(expf(differences))),)
+        return np.asarray(differences - logf(_sequential_sum(expf(differences))))
+
+    x = _input(arrays)
+    with np.errstate(all="ignore"):
+        return (in_row_blocks(x, 1, np.empty(x.shape, np.float32), rows),)

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from refquant.kernels import normalization, reduction, resize, softmax
+from refquant.kernels import (
+    block_movement,
+    convolution,
+    dense,
+    depthwise,
+    gathering,
+    generation,
+    joining,
+    movement,
+    normalization,
+    padding_ops,
+    pooling,
+    reduction,
+    resize,
+    slicing,
+    softmax,
+)
 from refquant.kernels.kernel import Batching, Kernel, KernelTable
 
 LEADING = Batching.LEADING
+ROWS = Batching.ROWS
+
+# The types that LiteRT 2.3.0 moves without a look at the codes.
+MOVABLE = ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32", "BOOL")
 
 # The input whose type picks the kernel, where it is not input 0.
 TYPE_OPERAND: Mapping[str, int] = {
     "FILL": 1,
+    "ONE_HOT": 2,
+    "SCATTER_ND": 1,
     "SELECT": 1,
     "SELECT_V2": 1,
     "SPLIT": 1,
@@ -20,6 +42,44 @@ TYPE_OPERAND: Mapping[str, int] = {
 
 KERNELS: KernelTable = {
     # convolution, dense, pooling
+    "CONV_2D": {
+        "INT8": Kernel(convolution.conv_2d_params, convolution.conv_2d, ROWS),
+        "FLOAT32": Kernel(convolution.conv_2d_float_params, convolution.conv_2d_float, ROWS),
+    },
+    "DEPTHWISE_CONV_2D": {
+        "INT8": Kernel(depthwise.depthwise_conv_2d_params, depthwise.depthwise_conv_2d, ROWS),
+        "FLOAT32": Kernel(depthwise.depthwise_conv_2d_float_params, depthwise.depthwise_conv_2d_float, ROWS),
+    },
+    "TRANSPOSE_CONV": {
+        "INT8": Kernel(
+            convolution.transpose_conv_params, convolution.transpose_conv, ROWS, value_operands=(0,), row_operands=(2,)
+        ),
+        "FLOAT32": Kernel(
+            convolution.transpose_conv_float_params,
+            convolution.transpose_conv_float,
+            ROWS,
+            value_operands=(0,),
+            row_operands=(2,),
+        ),
+    },
+    "FULLY_CONNECTED": {
+        "INT8": Kernel(dense.fully_connected_params, dense.fully_connected, dense.fully_connected_batching),
+        "FLOAT32": Kernel(
+            dense.fully_connected_float_params, dense.fully_connected_float, dense.fully_connected_batching
+        ),
+    },
+    "BATCH_MATMUL": {
+        "INT8": Kernel(dense.batch_matmul_params, dense.batch_matmul, LEADING),
+        "FLOAT32": Kernel(dense.batch_matmul_float_params, dense.batch_matmul_float, LEADING),
+    },
+    "AVERAGE_POOL_2D": {
+        "INT8": Kernel(pooling.pool_params, pooling.average_pool_2d, ROWS),
+        "FLOAT32": Kernel(pooling.pool_float_params, pooling.average_pool_2d_float, ROWS),
+    },
+    "MAX_POOL_2D": {
+        "INT8": Kernel(pooling.pool_params, pooling.max_pool_2d, ROWS),
+        "FLOAT32": Kernel(pooling.pool_float_params, pooling.max_pool_2d_float, ROWS),
+    },
     # elementwise: binary, unary, lookup tables, conversion
     # softmax, normalization, reduction, resize
     "SOFTMAX": {
@@ -91,4 +151,87 @@ KERNELS: KernelTable = {
         for type in ("INT8", "UINT8", "INT16", "INT32", "FLOAT32")
     },
     # movement
+    "RESHAPE": dict.fromkeys(MOVABLE, Kernel(movement.reshape_params, movement.reshape, LEADING, (1,))),
+    "SQUEEZE": dict.fromkeys(MOVABLE, Kernel(movement.squeeze_params, movement.reshape, LEADING)),
+    "EXPAND_DIMS": dict.fromkeys(MOVABLE, Kernel(movement.expand_dims_params, movement.reshape, LEADING, (1,))),
+    "TRANSPOSE": dict.fromkeys(MOVABLE, Kernel(movement.transpose_params, movement.transpose, LEADING, (1,))),
+    "TILE": dict.fromkeys(MOVABLE, Kernel(movement.tile_params, movement.tile, LEADING, (1,))),
+    "BROADCAST_TO": dict.fromkeys(MOVABLE, Kernel(movement.broadcast_to_params, movement.broadcast_to, LEADING, (1,))),
+    "REVERSE_V2": dict.fromkeys(MOVABLE, Kernel(movement.reverse_params, movement.reverse, LEADING, (1,))),
+    "SPACE_TO_DEPTH": dict.fromkeys(
+        ("INT8", "UINT8", "INT32", "INT64", "FLOAT32"),
+        Kernel(block_movement.space_to_depth_params, block_movement.space_to_depth, LEADING),
+    ),
+    "DEPTH_TO_SPACE": dict.fromkeys(
+        ("INT8", "UINT8", "INT32", "INT64", "FLOAT32"),
+        Kernel(block_movement.depth_to_space_params, block_movement.depth_to_space, LEADING),
+    ),
+    "SPACE_TO_BATCH_ND": dict.fromkeys(
+        MOVABLE, Kernel(block_movement.space_to_batch_params, block_movement.space_to_batch, LEADING, (1, 2))
+    ),
+    "BATCH_TO_SPACE_ND": dict.fromkeys(
+        MOVABLE, Kernel(block_movement.batch_to_space_params, block_movement.batch_to_space, LEADING, (1, 2))
+    ),
+    "SLICE": dict.fromkeys(MOVABLE, Kernel(slicing.slice_params, slicing.take_slice, LEADING, (1, 2))),
+    "STRIDED_SLICE": dict.fromkeys(
+        MOVABLE, Kernel(slicing.strided_slice_params, slicing.take_slice, LEADING, (1, 2, 3))
+    ),
+    "SPLIT": dict.fromkeys(
+        ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32"),
+        Kernel(slicing.split_params, slicing.split, LEADING, (0,)),
+    ),
+    "SPLIT_V": dict.fromkeys(
+        ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32"),
+        Kernel(slicing.split_v_params, slicing.split, LEADING, (1, 2)),
+    ),
+    "UNPACK": dict.fromkeys(
+        ("INT8", "UINT8", "INT16", "INT32", "FLOAT32", "BOOL"),
+        Kernel(slicing.unpack_params, slicing.unpack, LEADING),
+    ),
+    "PACK": dict.fromkeys(
+        ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32"),
+        Kernel(joining.pack_params, joining.join, LEADING),
+    ),
+    "CONCATENATION": dict.fromkeys(MOVABLE, Kernel(joining.concatenation_params, joining.join, LEADING)),
+    "SELECT": dict.fromkeys(MOVABLE, Kernel(joining.select_params, joining.select, LEADING)),
+    "SELECT_V2": dict.fromkeys(MOVABLE, Kernel(joining.select_v2_params, joining.select, LEADING)),
+    "GATHER": dict.fromkeys(MOVABLE, Kernel(gathering.gather_params, gathering.gather, LEADING)),
+    "GATHER_ND": dict.fromkeys(MOVABLE, Kernel(gathering.gather_nd_params, gathering.gather_nd, LEADING)),
+    "SCATTER_ND": dict.fromkeys(
+        ("INT8", "UINT8", "INT32", "INT64", "FLOAT32", "BOOL"),
+        Kernel(gathering.scatter_nd_params, gathering.scatter_nd, value_operands=(2,)),
+    ),
+    "DYNAMIC_UPDATE_SLICE": dict.fromkeys(
+        MOVABLE, Kernel(gathering.dynamic_update_slice_params, gathering.dynamic_update_slice)
+    ),
+    "WHERE": dict.fromkeys(
+        ("INT8", "UINT8", "INT32", "INT64", "FLOAT32", "BOOL"), Kernel(gathering.where_params, gathering.where)
+    ),
+    "TOPK_V2": dict.fromkeys(
+        ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32"),
+        Kernel(gathering.topk_params, gathering.topk, LEADING, (1,)),
+    ),
+    "PAD": dict.fromkeys(MOVABLE, Kernel(padding_ops.pad_params, padding_ops.pad, LEADING, (1, 2))),
+    "PADV2": dict.fromkeys(MOVABLE, Kernel(padding_ops.pad_params, padding_ops.pad, LEADING, (1, 2))),
+    "MIRROR_PAD": dict.fromkeys(MOVABLE, Kernel(padding_ops.mirror_pad_params, padding_ops.mirror_pad, LEADING, (1,))),
+    "SHAPE": dict.fromkeys(MOVABLE, Kernel(generation.shape_params, generation.constant, shape_operands=(0,))),
+    "RANK": dict.fromkeys(MOVABLE, Kernel(generation.rank_params, generation.constant, shape_operands=(0,))),
+    "ZEROS_LIKE": dict.fromkeys(
+        ("INT32", "INT64", "FLOAT32"),
+        Kernel(generation.zeros_like_params, generation.constant, shape_operands=(0,)),
+    ),
+    "FILL": dict.fromkeys(MOVABLE, Kernel(generation.fill_params, generation.fill, LEADING, (0,))),
+    "RANGE": dict.fromkeys(
+        ("INT32", "INT64", "FLOAT32"), Kernel(generation.range_params, generation.arange, LEADING, (0, 1, 2))
+    ),
+    "BROADCAST_ARGS": dict.fromkeys(
+        ("INT32", "INT64"), Kernel(generation.broadcast_args_params, generation.constant, LEADING, (0, 1))
+    ),
+    "ONE_HOT": dict.fromkeys(
+        ("INT8", "UINT8", "INT32", "INT64", "FLOAT32", "BOOL"),
+        Kernel(generation.one_hot_params, generation.one_hot, LEADING, (1,)),
+    ),
+    "CUMSUM": dict.fromkeys(
+        ("INT32", "INT64", "FLOAT32"), Kernel(generation.cumsum_params, generation.cumsum, LEADING, (1,))
+    ),
 }

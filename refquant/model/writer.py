@@ -130,6 +130,8 @@ class Encoder:
 
     def table(self, name: str, fields: Mapping[str, Any], place: Place) -> int:
         """Write a table; fields left out or None are absent. InvalidModel for a name that the table does not have."""
+        if not isinstance(fields, Mapping):
+            raise InvalidModel(f"{name_of(place)}: {type(fields).__name__} given where a mapping of fields is due")
         for given in fields:
             if given not in _KEYS[name]:
                 raise InvalidModel(f"{name_of(place)}: {name} has no field '{given}'")
@@ -256,7 +258,8 @@ def _model_fields(model: Model) -> dict[str, Any]:
 
 def empty_constants(model: Model) -> frozenset[int]:
     """Buffers that hold a constant of no elements: TFLite needs their data to be present though it has no bytes."""
-    constants, others = set(), set()
+    constants: set[int] = set()
+    others: set[int] = set()
     for graph in model.graphs:
         made = {index for op in graph.operators for index in op.outputs} | set(graph.inputs)
         for index, tensor in enumerate(graph.tensors):

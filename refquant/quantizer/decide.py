@@ -77,7 +77,7 @@ class Decision:
     tensors: tuple[TensorDecision, ...]
     requantize: tuple[Requantize, ...]
     float_operators: tuple[FloatOperator, ...]
-    forms: tuple[Form, ...]
+    forms: Mapping[int, Form]  # by number; a form's source has a smaller one
     reads: Mapping[Use, int]  # operand or graph output -> form
     results: Mapping[tuple[int, int], int]  # (operator, result) -> form
 
@@ -128,7 +128,8 @@ class _Plan:
         self.forms: list[Form] = []
         self.reads: dict[Use, int] = {}
         self.results: dict[tuple[int, int], int] = {}
-        self.requantize: list[Requantize] = []
+        self.requantize: dict[int, Requantize] = {}
+        self.folded: dict[int, Parameters] = {}
 
     def is_int8(self, use: Use) -> bool:
         return use.operator is not None and self.why_float[use.operator] is None
@@ -197,15 +198,15 @@ class _Plan:
             return
         main = value.parameters
         assert main is not None
-        asked = value.requantizations
-        if asked and all(not request.users for request in asked):  # the producer keeps what it asked for last
-            produced = self.form(Form(value.tensor, asked[0].parameters, "operator"))
+        own = [request for request in value.requantizations if not request.users]
+        if own:  # the producer keeps what it asked for; all readers see what was there before
+            produced = self.form(Form(value.tensor, own[0].parameters, "operator"))
             self.results[position, number] = produced
-            self.note(value, asked[0].parameters, main, ())
-            self.plan_readers(value, produced, self.form(Form(value.tensor, main, "QUANTIZE", produced)), None)
+            quantized = self.requantized(value, produced, main, ())
+            self.plan_readers(value, produced, quantized, None)
             return
         if self.folds_into_producer(value, position):
-            main = asked[0].parameters
+            main = self.folded[value.tensor] = value.requantizations[0].parameters
             value = replace(value, parameters=main, requantizations=[])
         quantized = self.form(Form(value.tensor, main, "operator"))
         self.results[position, number] = quantized
@@ -215,7 +216,7 @@ class _Plan:
         """One reader, which asks for other parameters, of an operator that is free to have them: it just gets them."""
         rule, asked = rule_of(self.graph.operators[position]), value.requantizations
         free = rule.quantizable and not rule.same_scale and rule.fixed_output is None
-        return free and len(asked) == 1 and len(value.uses) <= 1 and asked[0].users != []
+        return free and len(asked) == 1 and len(value.uses) <= 1
 
     # readers
 
@@ -225,18 +226,16 @@ class _Plan:
         `main`: the int8 form. `before`: what `main` was quantized from (float32, uint8 or other int8), if anything.
         `raw`: the float32 form, if there is one already.
         """
-        asked = value.requantizations
-        default = main
-        if asked and all(request.users for request in asked):
-            takes_all = len(value.uses) <= len(asked)
-            for number, request in enumerate(asked):
-                form = self.form(Form(value.tensor, request.parameters, "QUANTIZE", main))
-                self.note(value, self.forms[main].parameters, request.parameters, tuple(request.users))
-                if number == 0 and takes_all:
-                    default = form
-                else:
-                    self.read_form([use for use in request.users if use not in self.reads], form, None, None)
-        self.read_form([use for use in value.uses if use not in self.reads], default, before, raw)
+        asked = [request for request in value.requantizations if request.users]
+        takes_all = len(value.uses) <= len(asked)
+        quantized = main
+        for number, request in enumerate(asked):
+            form = self.requantized(value, quantized, request.parameters, tuple(request.users))
+            if number == 0 and takes_all:  # the first request moves every reader that no later one moves
+                main, before, raw = form, None, None
+            else:
+                self.read_form(request.users, form, None, None)
+        self.read_form([use for use in value.uses if use not in self.reads], main, before, raw)
 
     def read_form(self, uses: list[Use], form: int, before: int | None, raw: int | None) -> None:
         """int8 operators read the form; the others its float32: the raw one, or a DEQUANTIZE of what came before."""
@@ -268,10 +267,12 @@ class _Plan:
     def read_all(self, value: Value, form: int) -> None:
         self.read(value.uses, form)
 
-    def note(self, value: Value, produced: Parameters | None, parameters: Parameters, users: tuple[Use, ...]) -> None:
+    def requantized(self, value: Value, source: int, parameters: Parameters, users: tuple[Use, ...]) -> int:
+        form = self.form(Form(value.tensor, parameters, "QUANTIZE", source, origin="spread"))
+        produced, name = self.forms[source].parameters, self.graph.tensors[value.tensor].name
         assert produced is not None
-        name = self.graph.tensors[value.tensor].name
-        self.requantize.append(Requantize(value.tensor, name, produced, parameters, users))
+        self.requantize[form] = Requantize(value.tensor, name, produced, parameters, users)
+        return form
 
     # the rest
 
@@ -302,7 +303,7 @@ class _Plan:
                 self.reads[Use(None, number)] = self.form(unsigned)
 
     def decision(self) -> Decision:
-        graph = self.graph
+        graph, used = self.graph, self.used()
         tensors = []
         for value in self.spread.values:
             if value.parameters is None or not is_quantized(graph, value) or not value.uses:
@@ -310,16 +311,28 @@ class _Plan:
             constant = value.constant is not None
             rule = data_rule(value.parameters) if constant else None
             users = tuple(sorted(value.uses, key=_order)) if constant else ()
-            tensor = graph.tensors[value.tensor]
-            tensors.append(TensorDecision(value.tensor, tensor.name, value.parameters, rule, value.why, users))
+            parameters = self.folded.get(value.tensor, value.parameters)
+            name = graph.tensors[value.tensor].name
+            tensors.append(TensorDecision(value.tensor, name, parameters, rule, value.why, users))
         floats = tuple(
             FloatOperator(position, graph.operators[position].name, why)
             for position, why in self.why_float.items()
             if why is not None
         )
-        return Decision(
-            tuple(tensors), tuple(self.requantize), floats, tuple(self.forms), self.reads, self.results
-        )
+        forms = {number: form for number, form in enumerate(self.forms) if used[number]}
+        requantize = tuple(request for number, request in self.requantize.items() if used[number])
+        return Decision(tuple(tensors), requantize, floats, forms, self.reads, self.results)
+
+    def used(self) -> list[bool]:
+        """Which forms somebody reads, or an input or operator makes; a conversion that nobody reads is dropped."""
+        used = [form.made in ("input", "operator") for form in self.forms]
+        for form in self.reads.values():
+            used[form] = True
+        for number in reversed(range(len(self.forms))):  # a form's source comes before it
+            source = self.forms[number].source
+            if used[number] and source is not None:
+                used[source] = True
+        return used
 
 
 def _order(use: Use) -> tuple[int, int]:

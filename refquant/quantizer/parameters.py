@@ -112,7 +112,8 @@ def guard_bias(
 ) -> tuple[Parameters, Parameters] | None:
     """(bias, weights) with larger scales where |b| / s > 2^30 - 1; None where no bias is that large.
 
-    There s = f64(|b| / (2^30 - 1)), and the weights of that channel (of the tensor) take f64(s / s_input).
+    There s = f64(|b| / (2^30 - 1)), and the weights of that channel (of the tensor) take f64(s / s_input). With one bias
+    scale the weights count as per tensor from then on, also those of one channel, which matters for their data rule.
     """
     scale, filter_scale = np.asarray(parameters.scale), np.asarray(weights.scale)
     largest = np.abs(bias.astype(np.float64)).reshape(-1)
@@ -125,7 +126,10 @@ def guard_bias(
         return None
     scale = np.where(too_large, largest / BIAS_MAX, scale)
     filter_scale = np.where(too_large, scale / input_.scale[0], filter_scale)
-    return replace(parameters, scale=tuple(map(float, scale))), replace(weights, scale=tuple(map(float, filter_scale)))
+    return (
+        replace(parameters, scale=tuple(map(float, scale))),
+        replace(weights, scale=tuple(map(float, filter_scale)), axis=None if parameters.axis is None else weights.axis),
+    )
 
 
 def _shaped(values: Any, parameters: Parameters, rank: int) -> NDArray[Any]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from refquant.arithmetic.requantize import DOUBLE_ROUNDING, FLOAT64_ROUND, effective_scale_float64
+from refquant.arithmetic.float_product import sequential_product
+from refquant.arithmetic.requantize import (
+    DOUBLE_ROUNDING,
+    FLOAT64_ROUND,
+    effective_scale_float32_product,
+    effective_scale_float64,
+)
 from refquant.kernels.table import KERNELS
 from refquant.runtimes.runtime import Runtime
 
@@ -10,7 +16,7 @@ TFLITE_REF = Runtime(
     name="tflite_ref",
     kernels=KERNELS,
     arithmetic={
-        # "float.product": how float kernels sum products; see arithmetic/float_product.py
+        "float.product": sequential_product,
         # convolution, dense, pooling
         "CONV_2D.requantizer": DOUBLE_ROUNDING,
         "CONV_2D.effective_scale": effective_scale_float64,
@@ -20,6 +26,8 @@ TFLITE_REF = Runtime(
         "TRANSPOSE_CONV.effective_scale": effective_scale_float64,
         "FULLY_CONNECTED.requantizer": FLOAT64_ROUND,
         "FULLY_CONNECTED.effective_scale": effective_scale_float64,
+        "BATCH_MATMUL.requantizer": DOUBLE_ROUNDING,
+        "BATCH_MATMUL.effective_scale": effective_scale_float32_product,
         # elementwise: binary, unary, lookup tables, conversion
         # softmax, normalization, reduction, resize
         "MEAN.requantizer": DOUBLE_ROUNDING,

@@ -1,0 +1,257 @@
+"""DEPTHWISE_CONV_2D: each input channel meets its own `multiplier` filters. Images are NHWC.
+
+int8: accumulator = sum over taps of filter * (input - input zero_point) + bias, in int32; pixels outside the image
+contribute 0, that is, they hold the input's zero point. Filters are symmetric: their zero points are not read.
+float32: the products are summed in the order (kh, kw), then the bias is added.
+
+The padded image is cut into stride * stride phases, so that what one tap reads is one contiguous run an image: rows of
+a phase lie behind each other, and a run goes on over the frame between them. What is computed there is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refquant.kernels.activation import clamp_float, fused_float_range
+from refquant.kernels.convolution import (
+    INT8_MAGNITUDE,
+    bias_or_zero,
+    check_bias,
+    check_finite,
+    check_operands,
+    quantized_stage,
+)
+from refquant.kernels.kernel import Node, Operand, Shape
+from refquant.kernels.output_stage import Finish, OutputStage, finish, prepare_finish
+from refquant.kernels.padding import Axis, Window, decode_window
+from refquant.model.graph import Array
+
+MAX_OPTION = 2**15 - 1
+INT16_MAX = 2**15 - 1
+# Elements of a run that are worked on at once: a few buffers of them fit the second-level cache.
+BLOCK_ELEMENTS = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseParams:
+    """What DEPTHWISE_CONV_2D (int8) needs to run. `weights` is None while the filter or the bias is no constant."""
+
+    output_shapes: tuple[Shape]
+    window: Window
+    depth_multiplier: int
+    input_zero_point: int
+    stage: OutputStage
+    weights: DepthwiseWeights | None
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseWeights:
+    """The taps (kh * kw, channels) int16, in groups whose sums of filter * input stay within int16.
+
+    The input's zero point is part of the constant that meets the sums: bias - zero_point * sum of the filter.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    taps: Array
+    finish: Finish
+
+
+def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
+    """Checks and decodes DEPTHWISE_CONV_2D: input (N, H, W, C), filter (1, kh, kw, O) int8, bias (O,) int32 or none.
+
+    The depth multiplier is O / C; the option depth_multiplier is not read.
+    Errors: InvalidModel for what TFLite's Prepare rejects; UnsupportedModel for other types.
+    Source: tflite/kernels/depthwise_conv.cc, Prepare.
+    """
+    input_, filter_, window, multiplier, output_shape = _decode(node, "INT32")
+    zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3])
+    weights, bias = None, node.optional(2)
+    if filter_.value is not None and (bias is None or bias.value is not None):
+        weights = depthwise_weights(filter_.value, None if bias is None else bias.value, zero_point, stage)
+    return DepthwiseParams((output_shape,), window, multiplier, zero_point, stage, weights)
+
+
+def _decode(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, int, Shape]:
+    """(input, filter, window, depth multiplier, output shape)."""
+    if len(node.inputs) not in (2, 3):
+        raise node.invalid(f"has {len(node.inputs)} inputs; it takes input, filter and maybe bias")
+    input_, filter_ = node.input(0), node.input(1)
+    check_operands(node, input_, filter_)
+    (n, height, width, depth), (one, kh, kw, channels) = input_.shape, filter_.shape
+    if one != 1 or channels % depth:
+        raise node.invalid(
+            f"filter '{filter_.name}' has shape {list(filter_.shape)}; with {depth} input channels it must be "
+            f"[1, height, width, a multiple of {depth}]"
+        )
+    if len(node.inputs) == 3:
+        bias = node.input(2)
+        check_bias(node, bias, bias_type, channels)
+        if len(bias.shape) != 1:
+            raise node.invalid(f"bias '{bias.name}' has shape {list(bias.shape)}; it must have 1 dimension")
+    window = decode_window(node, (height, width), (kh, kw))
+    for axis in (window.height, window.width):
+        if max(axis.stride, axis.dilation) > MAX_OPTION:
+            raise node.invalid(f"strides and dilations must be at most {MAX_OPTION}")
+    return input_, filter_, window, channels // depth, (n, window.height.output, window.width.output, channels)
+
+
+def depthwise_weights(filter_: Array, bias: Array | None, zero_point: int, stage: OutputStage) -> DepthwiseWeights:
+    """filter (1, kh, kw, O) int8 and bias (O,) int32 or None, ready to run."""
+    taps = filter_.reshape(-1, filter_.shape[3])
+    constant = bias_or_zero(bias, taps.shape[1]) - zero_point * taps.sum(axis=0, dtype=np.int64)
+    magnitude = int(np.abs(taps.astype(np.int64)).sum(axis=0).max(initial=0))
+    finishing = prepare_finish(stage, constant, INT8_MAGNITUDE * magnitude)
+    return DepthwiseWeights(_int16_groups(taps), taps.astype(np.int16), finishing)
+
+
+def _int16_groups(taps: Array) -> tuple[tuple[int, ...], ...]:
+    """The taps in groups, largest first, each with 128 * sum of |filter| <= 32767 in every channel."""
+    magnitudes = np.abs(taps.astype(np.int64))
+    groups: list[list[int]] = []
+    for tap in np.argsort(-magnitudes.sum(axis=1), kind="stable").tolist():
+        for group in groups:
+            if INT8_MAGNITUDE * int(magnitudes[[*group, tap]].sum(axis=0).max(initial=0)) <= INT16_MAX:
+                group.append(tap)
+                break
+        else:
+            groups.append([tap])
+    return tuple(map(tuple, groups))
+
+
+def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -> tuple[Array]:
+    """clamp(requantize(sum of filter[o] * (patch[o // multiplier] - zero_point) + bias[o]) + output zero_point).
+
+    arrays: input, filter, bias or nothing.
+    Source: tflite/kernels/internal/reference/integer_ops/depthwise_conv.h, DepthwiseConvPerChannel.
+    """
+    x, filter_, *rest = arrays
+    assert x is not None
+    assert filter_ is not None
+    weights = params.weights
+    if weights is None:
+        weights = depthwise_weights(filter_, rest[0] if rest else None, params.input_zero_point, params.stage)
+    output = np.empty((len(x), *params.output_shapes[0][1:]), np.int8)
+    x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
+    for runs, taps, target in _runs(x, weights.taps, params.window, params.input_zero_point, output):
+        sums = _sum_in_groups(runs, taps, weights.groups)
+        finished = np.empty(sums.shape, np.int8)
+        finish(weights.finish, sums, finished)
+        target[...] = finished.reshape(*target.shape[:2], -1, target.shape[3])[:, :, : target.shape[2]]
+    return (output,)
+
+
+def _sum_in_groups(runs: list[Array], taps: list[Array], groups: tuple[tuple[int, ...], ...]) -> Array:
+    """The sum over taps of filter * run, int16 or int32; the sum of one group fits int16."""
+    total: Array | None = None
+    product = np.empty(runs[0].shape, np.int16)
+    for group in groups:
+        part = runs[group[0]] * taps[group[0]]
+        for tap in group[1:]:
+            np.multiply(runs[tap], taps[tap], out=product)
+            part += product
+        total = part if total is None else np.add(total, part, dtype=np.int32)
+    assert total is not None
+    return total
+
+
+def _runs(
+    x: Array, taps: Array, window: Window, fill: int, output: Array
+) -> Iterator[tuple[list[Array], list[Array], Array]]:
+    """(a run a tap, the tap's filter repeated along it, the part of the output), block after block.
+
+    A run is (images, rows * width * channels) in the type of the taps, with a width that may exceed the output's.
+    x: (N, H, W, channels); taps: (kh * kw, channels); fill: what the pixels outside the image hold.
+    """
+    n, height, _, channels = output.shape
+    if not output.size:
+        return
+    h, w = window.height, window.width
+    width = w.output + _reach(w)
+    row = width * channels
+    rows = max(1, min(height, BLOCK_ELEMENTS // row))
+    images = max(1, BLOCK_ELEMENTS // (row * height)) if rows == height else 1
+    spread = [np.tile(tap, rows * width) for tap in taps]
+    for first in range(0, n, images):
+        block = x[first : first + images]
+        phases = _phases(block, window, fill, taps.dtype)
+        for y in range(0, height, rows):
+            size = min(rows, height - y) * row
+            runs = []
+            for ky in range(h.filter):
+                for kx in range(w.filter):
+                    (oy, py), (ox, px) = divmod(ky * h.dilation, h.stride), divmod(kx * w.dilation, w.stride)
+                    start = (y + oy) * row + ox * channels
+                    runs.append(phases[py, px].reshape(len(block), -1)[:, start : start + size])
+            yield runs, [tap[:size] for tap in spread], output[first : first + images, y : y + rows]
+
+
+def _reach(axis: Axis) -> int:
+    """How many pixels of a phase the last tap lies behind the first one."""
+    return (axis.filter - 1) * axis.dilation // axis.stride
+
+
+def _phases(x: Array, window: Window, fill: int, dtype: np.dtype[Any]) -> Array:
+    """(stride, stride, N, rows, width, channels): phase [py, px] holds the pixels [py::stride, px::stride] of the
+    padded image, with one row to spare."""
+    h, w = window.height, window.width
+    length = h.output + _reach(h) + 1, w.output + _reach(w)
+    phases = np.full((h.stride, w.stride, len(x), *length, x.shape[3]), fill, dtype)
+    for py in range(h.stride):
+        rows, into_rows = _phase_slices(h, py, length[0])
+        for px in range(w.stride):
+            columns, into_columns = _phase_slices(w, px, length[1])
+            phases[py, px, :, into_rows, into_columns] = x[:, rows, columns]
+    return phases
+
+
+def _phase_slices(axis: Axis, phase: int, length: int) -> tuple[slice, slice]:
+    """(pixels of the image, their places in the phase): place i holds pixel i * stride + phase - before."""
+    offset = phase - axis.before
+    first = max(0, -(offset // axis.stride))
+    stop = max(first, min(length, (axis.input - 1 - offset) // axis.stride + 1))
+    start = first * axis.stride + offset
+    return slice(start, start + (stop - first) * axis.stride, axis.stride), slice(first, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatDepthwiseParams:
+    """What DEPTHWISE_CONV_2D (float32) needs to run."""
+
+    output_shapes: tuple[Shape]
+    window: Window
+    depth_multiplier: int
+    low: np.float32
+    high: np.float32
+
+
+def depthwise_conv_2d_float_params(node: Node) -> FloatDepthwiseParams:
+    """Checks and decodes DEPTHWISE_CONV_2D with filter, input and bias in float32; see depthwise_conv_2d_params."""
+    _, filter_, window, multiplier, output_shape = _decode(node, "FLOAT32")
+    check_finite(node, filter_)
+    return FloatDepthwiseParams((output_shape,), window, multiplier, *fused_float_range(node))
+
+
+def depthwise_conv_2d_float(params: FloatDepthwiseParams, arrays: Sequence[Array | None]) -> tuple[Array]:
+    """output[n, y, x, o] = clamp(sum of filter[o] * patch[o // multiplier] + bias[o]), summed in the order (kh, kw).
+
+    arrays: input, filter, bias or nothing.
+    Source: tflite/kernels/internal/reference/depthwiseconv_float.h, DepthwiseConv.
+    """
+    x, filter_, *rest = arrays
+    assert x is not None
+    assert filter_ is not None
+    output = np.empty((len(x), *params.output_shapes[0][1:]), np.float32)
+    x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
+    for runs, taps, target in _runs(x, filter_.reshape(-1, filter_.shape[3]), params.window, 0, output):
+        total = np.zeros(runs[0].shape, np.float32)
+        with np.errstate(all="ignore"):
+            for run, tap in zip(runs, taps, strict=True):
+                total += run * tap
+        target[...] = total.reshape(*target.shape[:2], -1, target.shape[3])[:, :, : target.shape[2]]
+    if rest and rest[0] is not None:
+        output += rest[0]
+    return (clamp_float(output, params.low, params.high),)

@@ -1,0 +1,162 @@
+"""From integer sums of products to outputs: add what is constant, requantize, add the zero point, clamp.
+
+Shared by the convolutions, FULLY_CONNECTED and BATCH_MATMUL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from refquant.arithmetic.exact import Narrow, narrowed
+from refquant.arithmetic.fixed_point import Int64
+from refquant.arithmetic.float_rounding import float_rounding
+from refquant.arithmetic.multiplier import Multiplier
+from refquant.arithmetic.requantize import DOUBLE_ROUNDING, Record, Requantizer, requantize_and_clamp
+from refquant.kernels.kernel import Node, Operand
+from refquant.model.graph import DTYPES, Array
+
+# Elements that meet one pass of a chain; a float64 buffer of them and its constants fit the second-level cache.
+BLOCK_ELEMENTS = 1 << 15
+# Constants per channel are repeated up to this length, so that the innermost loops are long where channels are few.
+SPREAD_ELEMENTS = 1 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStage:
+    """output = clamp(requantize(accumulator) + zero_point, low, high). `record`: one multiplier, or one a channel."""
+
+    requantizer: Requantizer
+    record: Record
+    zero_point: int
+    low: int
+    high: int
+    dtype: np.dtype[Any]
+    narrow: Narrow
+
+
+def output_stage(node: Node, input_scale: float, filter_scale: ArrayLike, clamp: tuple[int, int]) -> OutputStage:
+    """The stage with the runtime's "<OP>.effective_scale" and "<OP>.requantizer", and the scale of output 0.
+
+    filter_scale: (channels,) or one. Errors: InvalidModel for an output without a scale, UnsupportedModel for a scale
+    of 0 or a multiplier whose shift is undefined.
+    """
+    output = node.outputs[0]
+    output_scale, zero_point = node.scale_and_zero_point(output)
+    if output_scale == 0:
+        raise node.unsupported(f"the scale of output '{output.name}' is 0; the multiplier would be infinite")
+    requantizer: Requantizer = node.arithmetic[f"{node.op}.requantizer"]
+    real = node.arithmetic[f"{node.op}.effective_scale"](input_scale, filter_scale, output_scale)
+    record = requantizer.prepare(real, node.place)
+    return OutputStage(requantizer, record, zero_point, *clamp, DTYPES[output.type], node.narrow)
+
+
+def filter_scales(node: Node, filter_: Operand, channels: int) -> NDArray[np.float32]:
+    """The filter's scales: one, or one for each of the output channels. InvalidModel for none or another number."""
+    q = filter_.quantization
+    if q is None or not q.scale:
+        raise node.invalid(f"filter '{filter_.name}' has no scale")
+    if len(q.scale) not in (1, channels):
+        raise node.invalid(
+            f"filter '{filter_.name}' has {len(q.scale)} scales; it needs 1, or {channels}: one an output channel"
+        )
+    if len(q.scale) > 1 and filter_.shape[q.quantized_dimension] != channels:
+        raise node.invalid(
+            f"filter '{filter_.name}' is quantized along dimension {q.quantized_dimension} of {list(filter_.shape)}, "
+            f"which is not the {channels} output channels"
+        )
+    return np.asarray(q.scale, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A stage that knows its sums: `constant` (channels,) is added to them, and no |sum| is larger than `bound`.
+
+    `spread`: the constants of the float64 rounding, repeated to whole rows of channels; None where it is not exact.
+    """
+
+    stage: OutputStage
+    constant: Int64
+    bound: int
+    spread: SpreadRounding | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadRounding:
+    """A FloatRounding whose channels come several times over, and the integers in which its results are clamped."""
+
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    second: NDArray[np.float64] | None
+    work: np.dtype[Any]
+    low: Array
+    high: Array
+
+
+def prepare_finish(stage: OutputStage, constant: Int64, bound: int) -> Finish:
+    """The stage for sums of at most `bound` in magnitude, to which constant (channels,) is added."""
+    return Finish(stage, constant, bound, _spread(stage, constant, bound))
+
+
+def _spread(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding | None:
+    if stage.requantizer is not DOUBLE_ROUNDING or stage.dtype != np.int8:
+        return None
+    assert isinstance(stage.record, Multiplier)
+    low, high = stage.low - stage.zero_point, stage.high - stage.zero_point
+    rounding = float_rounding(stage.record, constant, bound, low >= 0, constant.size)
+    if rounding is None or rounding.largest >= 2**31:
+        return None
+    work = np.dtype(np.int16 if rounding.largest < 2**15 else np.int32)
+    repeats = max(1, SPREAD_ELEMENTS // constant.size)
+    length = repeats * constant.size
+    return SpreadRounding(
+        np.tile(rounding.scale, repeats),
+        np.tile(rounding.offset, repeats),
+        None if rounding.second is None else np.tile(rounding.second, repeats),
+        work,
+        np.full(length, low, work),
+        np.full(length, high, work),
+    )
+
+
+def finish(f: Finish, sums: Array, out: Array) -> None:
+    """Writes the outputs of `sums` into `out`: both (..., channels), contiguous; sums: integers in any dtype."""
+    stage = f.stage
+    if f.spread is not None:
+        _finish_spread(f.spread, stage.zero_point, sums.reshape(-1), out.reshape(-1))
+        return
+    acc, bias = narrowed(sums, f.constant, f.bound, stage.narrow)
+    out[...] = requantize_and_clamp(
+        stage.requantizer, acc, stage.record, stage.zero_point, stage.low, stage.high, stage.dtype, bias
+    )
+
+
+def _finish_spread(s: SpreadRounding, zero_point: int, sums: Array, out: Array) -> None:
+    """Whole multiples of the constants' length in blocks of many, then the rest."""
+    length = s.scale.size
+    step = max(1, BLOCK_ELEMENTS // length) * length
+    whole = sums.size - sums.size % length
+    for start in range(0, whole, step):
+        block = slice(start, min(start + step, whole))
+        _round_block(s, zero_point, sums[block].reshape(-1, length), out[block].reshape(-1, length))
+    if whole < sums.size:
+        _round_block(s, zero_point, sums[whole:], out[whole:])
+
+
+def _round_block(s: SpreadRounding, zero_point: int, sums: Array, out: Array) -> None:
+    n = sums.shape[-1]
+    v = sums.astype(np.float64)
+    v *= s.scale[:n]
+    v += s.offset[:n]
+    if s.second is not None:
+        np.floor(v, out=v)
+        v *= s.second[:n]
+        np.rint(v, out=v)
+    y = v.astype(s.work)  # cuts off the fraction: floor, since results below 0 are clamped where it remains
+    np.maximum(y, s.low[:n], out=y)
+    np.minimum(y, s.high[:n], out=y)
+    np.copyto(out, y, casting="unsafe")  # modulo 256; the zero point brings it back into the range of int8
+    out += np.int8(zero_point)

@@ -1,0 +1,254 @@
+"""Apply: a Decision and the float model -> the new model. Nothing is decided here.
+
+Tensors come in the converter's order: inputs, constants (those of the last operator first), then what operators compute,
+in order. A tensor keeps its name; where one becomes several, the graph's inputs and outputs keep it first.
+Source: google-ai-edge/LiteRT, tflite/converter/flatbuffer_export.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from refquant.model.graph import Array, Metadata, Model, Operator, Quantization, Tensor
+from refquant.quantizer.decide import Decision, Form
+from refquant.quantizer.parameters import DATA_RULES, Parameters, data_rule
+from refquant.quantizer.propagate import Use, rule_of
+
+QUANTIZE_VERSION, DEQUANTIZE_VERSION = 1, 2
+STALE_METADATA = ("min_runtime_version",)  # true of the float operators only
+
+
+@dataclass(slots=True)
+class _Names:
+    """Unique names: a taken one gets the next free number behind it."""
+
+    taken: dict[str, int] = field(default_factory=dict)
+
+    def claim(self, name: str) -> str:
+        if name not in self.taken:
+            self.taken[name] = 1
+            return name
+        while True:
+            number = self.taken[name]
+            self.taken[name] += 1
+            if f"{name}{number}" not in self.taken:
+                self.taken[f"{name}{number}"] = 1
+                return f"{name}{number}"
+
+
+@dataclass(slots=True)
+class _Buffers:
+    """The new model's buffers: 0 is empty, equal contents are stored once."""
+
+    data: list[bytes]
+    index: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, content: bytes) -> int:
+        if content not in self.index:
+            self.index[content] = len(self.data)
+            self.data.append(content)
+        return self.index[content]
+
+
+def apply(model: Model, decision: Decision) -> Model:
+    """The model that the decision describes: constants quantized, QUANTIZE and DEQUANTIZE inserted, all else kept."""
+    graph = model.graph
+    order, operators = _emit(model, decision)
+    index = {form: position for position, form in enumerate(order)}
+    outputs = [decision.reads[Use(None, number)] for number in range(len(graph.outputs))]
+    names = _form_names(model, decision, order, outputs)
+    buffers = _Buffers([b""])
+    tensors = tuple(_tensor(model, decision.forms[form], names[form], buffers) for form in order)
+    new_graph = replace(
+        graph,
+        tensors=tensors,
+        operators=tuple(
+            replace(
+                operator,
+                inputs=tuple(-1 if form < 0 else index[form] for form in operator.inputs),
+                outputs=tuple(index[form] for form in operator.outputs),
+                intermediates=(),
+            )
+            for operator in operators
+        ),
+        inputs=tuple(index[_input_form(decision, tensor)] for tensor in graph.inputs),
+        outputs=tuple(index[form] for form in outputs),
+    )
+    return _model(model, decision, new_graph.tensors, replace(model, graphs=(new_graph, *model.graphs[1:])), buffers)
+
+
+def _input_form(decision: Decision, tensor: int) -> int:
+    return next(i for i, form in decision.forms.items() if form.tensor == tensor and form.made == "input")
+
+
+# order
+
+
+def _emit(model: Model, decision: Decision) -> tuple[list[int], list[Operator]]:
+    """(forms in the new tensor order, operators on forms)."""
+    graph, forms = model.graph, decision.forms
+    order = [_input_form(decision, tensor) for tensor in graph.inputs]
+    order += _constants_in_order(model, decision)
+    operators: list[Operator] = []
+    later = [decision.reads[Use(None, number)] for number in range(len(graph.outputs))]
+    last = {form for form in later if forms[form].unsigned and forms[form].made == "QUANTIZE"}
+
+    def convert(sources: Iterable[int], skip: set[int]) -> None:
+        for source in sources:
+            for number, form in forms.items():
+                if form.source == source and number not in skip:
+                    operators.append(_conversion(form, number))
+                    order.append(number)
+                    convert([number], skip)
+
+    convert(list(order), last)
+    for position, operator in enumerate(graph.operators):
+        results = tuple(decision.results[position, number] for number in range(len(operator.outputs)))
+        operators.append(_operator(model, decision, position, operator, results))
+        order.extend(results)
+        convert(results, last)
+    for form in dict.fromkeys(form for form in later if form in last):
+        operators.append(_conversion(forms[form], form))
+        order.append(form)
+    return order, operators
+
+
+def _constants_in_order(model: Model, decision: Decision) -> list[int]:
+    """Constant forms that are read, those of the last operator first; the untouched ones before the quantized ones."""
+    uses = [
+        Use(position, slot)
+        for position, operator in enumerate(model.graph.operators)
+        for slot in range(len(operator.inputs))
+    ]
+    uses += [Use(None, number) for number in range(len(model.graph.outputs))]
+    read = [decision.reads[use] for use in uses if use in decision.reads]
+    forms = reversed(dict.fromkeys(form for form in read if decision.forms[form].made == "constant"))
+    return sorted(forms, key=lambda form: decision.forms[form].parameters is not None)
+
+
+def _conversion(form: Form, number: int) -> Operator:
+    assert form.source is not None
+    version = QUANTIZE_VERSION if form.made == "QUANTIZE" else DEQUANTIZE_VERSION
+    return Operator(form.made, (form.source,), (number,), version)
+
+
+def _operator(
+    model: Model, decision: Decision, position: int, operator: Operator, results: tuple[int, ...]
+) -> Operator:
+    inputs = tuple(
+        -1 if tensor < 0 else decision.reads[Use(position, slot)] for slot, tensor in enumerate(operator.inputs)
+    )
+    touched = [form for form in (*inputs, *results) if form >= 0 and decision.forms[form].parameters is not None]
+    version = max(operator.version, rule_of(operator).version) if touched else operator.version
+    if touched and operator.name == "MUL" and _needs_mul_version_3(decision, inputs, results):
+        version = max(version, 3)
+    return replace(operator, inputs=inputs, outputs=results, version=version)
+
+
+def _needs_mul_version_3(decision: Decision, inputs: tuple[int, ...], results: tuple[int, ...]) -> bool:
+    """MUL rescales by 1 or more: s_in0 * s_in1 / s_out >= 1 (op_version.cc)."""
+    scales = [decision.forms[form].parameters for form in (*inputs, *results)]
+    first, second, output = (scale.scale[0] if scale is not None else 0.0 for scale in scales)
+    return bool(output) and first * second / output >= 1
+
+
+# tensors
+
+
+def _form_names(model: Model, decision: Decision, order: list[int], outputs: list[int]) -> dict[int, str]:
+    """Inputs and outputs claim their names first, then the others in order."""
+    graph, names, claimed = model.graph, _Names(), {}
+    for form, tensor in [
+        *((_input_form(decision, tensor), tensor) for tensor in graph.inputs),
+        *zip(outputs, graph.outputs, strict=True),
+    ]:
+        if form not in claimed:
+            claimed[form] = names.claim(graph.tensors[tensor].name)
+    for number in order:
+        if number not in claimed:
+            claimed[number] = names.claim(_base_name(model, decision.forms[number]))
+    return claimed
+
+
+def _base_name(model: Model, form: Form) -> str:
+    """What the converter names a form after: a conversion it put at a calibrated tensor has no name of its own."""
+    if form.origin == "range":
+        return f"tfl.{form.made.lower()}"
+    return model.graph.tensors[form.tensor].name
+
+
+def _tensor(model: Model, form: Form, name: str, buffers: _Buffers) -> Tensor:
+    old = model.graph.tensors[form.tensor]
+    constant = model.constant(old) if form.made == "constant" else None
+    if form.parameters is None:
+        buffer = 0 if constant is None else buffers.add(model.buffers[old.buffer])
+        return replace(old, name=name, buffer=buffer, quantization=_kept(old))
+    buffer = 0
+    if constant is not None:
+        buffer = buffers.add(quantize_constant(constant, form.parameters).tobytes())
+    type_ = "UINT8" if form.unsigned else form.parameters.type
+    return replace(old, name=name, type=type_, buffer=buffer, quantization=_quantization(form))
+
+
+def quantize_constant(values: Array, parameters: Parameters) -> Array:
+    """The integers of a constant, by the data rule of its parameters; little-endian."""
+    integers = DATA_RULES[data_rule(parameters)](values, parameters)
+    return integers.astype(integers.dtype.newbyteorder("<"))
+
+
+def _quantization(form: Form) -> Quantization:
+    assert form.parameters is not None
+    quantization = form.parameters.quantization()
+    if form.unsigned:
+        return replace(quantization, zero_point=tuple(zero_point + 128 for zero_point in quantization.zero_point))
+    return quantization
+
+
+def _kept(tensor: Tensor) -> Quantization | None:
+    """A tensor that stays float loses the range it was calibrated with."""
+    return None if tensor.quantization is None or not tensor.quantization.scale else tensor.quantization
+
+
+# the model around the graph
+
+
+def _model(
+    old: Model, decision: Decision, tensors: tuple[Tensor, ...], new: Model, buffers: _Buffers
+) -> Model:
+    """Signatures with their names on the new tensors; metadata kept but for what no longer holds."""
+    graph, inputs = new.graph, dict(zip(old.graph.inputs, new.graph.inputs, strict=True))
+    outputs = dict(zip(old.graph.outputs, new.graph.outputs, strict=True))
+    signatures = tuple(
+        signature
+        if signature.subgraph != 0
+        else replace(
+            signature,
+            inputs=tuple((name, inputs[tensor]) for name, tensor in signature.inputs),
+            outputs=tuple((name, outputs[tensor]) for name, tensor in signature.outputs),
+        )
+        for signature in old.signatures
+    )
+    metadata = tuple(
+        Metadata(entry.name, buffers.add(old.buffers[entry.buffer]))
+        for entry in old.metadata
+        if entry.name not in STALE_METADATA
+    )
+    others = tuple(
+        replace(
+            other,
+            tensors=tuple(
+                replace(tensor, buffer=buffers.add(old.buffers[tensor.buffer]) if old.buffers[tensor.buffer] else 0)
+                for tensor in other.tensors
+            ),
+        )
+        for other in new.graphs[1:]
+    )
+    return replace(
+        new,
+        graphs=(replace(graph, tensors=tensors), *others),
+        buffers=tuple(buffers.data),
+        signatures=signatures,
+        metadata=metadata,
+        metadata_buffer=(),
+    )

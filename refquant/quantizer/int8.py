@@ -1,0 +1,72 @@
+"""The mode int8: what the MLIR quantizer makes of a calibrated float model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refquant.errors import InvalidInput, NotQuantizable
+from refquant.model.graph import Model
+from refquant.quantizer.apply import apply
+from refquant.quantizer.calibration import Calibration
+from refquant.quantizer.decide import Decision, decide
+from refquant.quantizer.propagate import spread_parameters
+
+IO_TYPES = ("float32", "int8", "uint8")
+
+# Operators that the converter quantizes by recipes of their own, which are not built.
+OWN_RECIPES = (
+    "BIDIRECTIONAL_SEQUENCE_LSTM",
+    "BIDIRECTIONAL_SEQUENCE_RNN",
+    "FAKE_QUANT",
+    "LSTM",
+    "RNN",
+    "SVDF",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "UNIDIRECTIONAL_SEQUENCE_RNN",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Options:
+    """How to quantize. `allow_float`: operators without an int8 form stay float, else they are an error."""
+
+    input_type: str = "float32"
+    output_type: str = "float32"
+    per_channel: bool = True
+    per_channel_dense: bool = True
+    allow_float: bool = True
+
+    def __post_init__(self) -> None:
+        for name, type_ in (("input_type", self.input_type), ("output_type", self.output_type)):
+            if type_ not in IO_TYPES:
+                raise InvalidInput(f"{name}='{type_}': with mode 'int8' it must be one of {', '.join(IO_TYPES)}")
+
+
+def decide_int8(model: Model, calibration: Calibration, options: Int8Options | None = None) -> Decision:
+    """Which tensor gets which parameters, and why. Errors: NotQuantizable, InvalidInput."""
+    options = options or Int8Options()
+    _check_model(model)
+    spread = spread_parameters(model, calibration.for_model(model), options.per_channel, options.per_channel_dense)
+    decision = decide(model, spread, options.input_type, options.output_type)
+    if decision.float_operators and not options.allow_float:
+        first = decision.float_operators[0]
+        raise NotQuantizable(
+            f"operator {first.operator} ({first.name}) would stay float: {first.why}; "
+            f"{len(decision.float_operators)} in all, allow_float=True accepts them"
+        )
+    return decision
+
+
+def quantize_int8(model: Model, calibration: Calibration, options: Int8Options | None = None) -> Model:
+    """decide, then apply."""
+    return apply(model, decide_int8(model, calibration, options))
+
+
+def _check_model(model: Model) -> None:
+    graph = model.graph
+    for tensor in graph.tensors:
+        if tensor.quantization is not None and tensor.quantization.scale:
+            raise NotQuantizable(f"tensor '{tensor.name}' is quantized already; give the float model")
+    for position, operator in enumerate(graph.operators):
+        if operator.name in OWN_RECIPES:
+            raise NotQuantizable(f"operator {position} ({operator.name}): its int8 recipe is not built")

@@ -1,0 +1,53 @@
+"""RESIZE_BILINEAR, RESIZE_NEAREST_NEIGHBOR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from models import Case, T, case, extremes_and_random
+
+Generator = Callable[[np.random.Generator], Case]
+
+
+def resize(name: str, type: str) -> Generator:
+    """Up, down, by whole and by odd factors, from and to one pixel, with every pair of alignment options."""
+
+    def generate(rng: np.random.Generator) -> Case:
+        batch, depth = int(rng.integers(1, 4)), int(rng.choice([1, 3, 4, 7, 8]))
+        sides = [int(d) for d in rng.choice([1, 2, 3, 4, 5, 7, 8, 12, 17], 2)]
+        sizes = [int(rng.choice([1, 2, d, 2 * d, 3 * d, max(d // 2, 1), rng.integers(1, 24)])) for d in sides]
+        if rng.random() < 0.05:  # a power of two: other large factors make the int8 kernel read outside of the image
+            sizes[0] = sides[0] << int(rng.integers(4, 9))
+        options = [(False, False), (True, False), (False, True)]
+        if name == "RESIZE_NEAREST_NEIGHBOR":
+            options.append((True, True))
+        align_corners, half_pixel_centers = options[rng.integers(len(options))]
+        quantization = {"scale": 0.5, "zero_point": 3} if type.endswith("INT8") else {}
+        input = T((batch, *sides, depth), type, **quantization)
+        output = T((batch, *sizes, depth), type, **quantization)
+        if type == "FLOAT32":
+            special = np.array([np.inf, np.nan, 0.0, -0.0, 3e38, -3e38, 1.0, -1.0, 1e-45], np.float32)
+            data = [
+                [rng.normal(0, 1, input.shape).astype(np.float32)],
+                [(rng.normal(0, 1, input.shape) * 1e30).astype(np.float32)],
+                [np.full(input.shape, -0.0, np.float32)],
+                [rng.choice(special, input.shape)],
+            ]
+        else:
+            data = extremes_and_random(rng, [input])
+        size = np.array(sizes, np.int32)
+        operand = T(data=size)
+        if rng.random() < 0.1:  # a size that is known only when the model runs
+            operand, data = T((2,), "INT32"), [[*arrays, size] for arrays in data]
+        return case(
+            rng,
+            name,
+            [input, operand],
+            [output],
+            {"align_corners": align_corners, "half_pixel_centers": half_pixel_centers},
+            data,
+        )
+
+    return generate

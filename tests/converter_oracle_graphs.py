@@ -1,0 +1,323 @@
+"""Random float graphs with ranges written straight into them: what isolates the quantizer's arithmetic and propagation.
+
+The ranges need not be ones that any data would give; the converter takes what the file says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from refquant.model.graph import Graph, Model, Operator, Quantization, Tensor
+
+Shape = tuple[int, ...]
+CHANNELS = (1, 3, 4, 7, 8)
+
+
+def float32(value: float) -> float:
+    return float(np.float32(value))
+
+
+@dataclass
+class Builder:
+    """Collects tensors and operators of one graph; `rng` draws weights and ranges."""
+
+    rng: np.random.Generator
+    missing_ranges: float = 0.0  # share of tensors without a range
+    tensors: list[Tensor] = field(default_factory=list)
+    operators: list[Operator] = field(default_factory=list)
+    buffers: list[bytes] = field(default_factory=lambda: [b""])
+    inputs: list[int] = field(default_factory=list)
+    used: set[int] = field(default_factory=set)
+    zero_outputs: bool = False
+
+    def range(self) -> Quantization | None:
+        rng = self.rng
+        if rng.random() < self.missing_ranges:
+            return None
+        kind = rng.integers(12)
+        low, high = sorted(float(v) for v in rng.normal(0, 10.0 ** rng.integers(-3, 3), 2))
+        if kind == 0:
+            low, high = 0.0, abs(high)
+        elif kind == 1:  # tiny ranges, around the width that the converter widens
+            low, high = -abs(low) * 1e-8, float(rng.choice([1e-9, 5e-7, 1e-6, 1.0000001e-6, 2e-6]))
+        elif kind == 2:  # the end that a never positive tensor gets
+            low, high = -abs(low), 1.17549435e-38
+        elif kind == 3:  # zero points half way between two integers
+            scale = 2.0 ** rng.integers(-8, 3)
+            low = -scale * (float(rng.integers(0, 254)) + 0.5)
+            high = low + 255 * scale
+        elif kind == 4:
+            low, high = abs(low), abs(low) + abs(high)
+        return Quantization(min=(float32(low),), max=(float32(high),))
+
+    def add(self, shape: Shape, name: str) -> int:
+        self.tensors.append(Tensor(name, "FLOAT32", tuple(int(size) for size in shape), 0, self.range()))
+        return len(self.tensors) - 1
+
+    def input(self, shape: Shape) -> int:
+        self.inputs.append(self.add(shape, f"in{len(self.inputs)}"))
+        return self.inputs[-1]
+
+    def constant(self, array: np.ndarray, name: str = "") -> int:
+        types = {"float32": "FLOAT32", "int32": "INT32", "bool": "BOOL"}
+        self.buffers.append(np.ascontiguousarray(array).tobytes())
+        name = name or f"const{len(self.tensors)}"
+        self.tensors.append(Tensor(name, types[array.dtype.name], tuple(array.shape), len(self.buffers) - 1))
+        return len(self.tensors) - 1
+
+    def weights(self, shape: Shape, axis: int) -> int:
+        """Weights with awkward channels: zero, tiny, huge, and values half way between two integers."""
+        rng = self.rng
+        w = rng.normal(0, 1, shape) * 10.0 ** rng.integers(-3, 2)
+        channels = np.moveaxis(w, axis, 0)
+        for channel in channels:
+            kind = rng.integers(10)
+            if kind == 0:
+                channel[...] = 0
+            elif kind == 1:
+                channel *= 1e-8
+            elif kind == 2:
+                channel *= 10.0 ** rng.integers(-30, 3)
+            elif kind == 3:
+                scale = 2.0 ** rng.integers(-6, 3)
+                channel[...] = (rng.integers(-126, 126, channel.shape) + 0.5) * scale
+                channel.flat[0] = 127 * scale
+            elif kind == 4:
+                channel[...] = channel.flat[0]
+        return self.constant(w.astype(np.float32), f"weights{len(self.tensors)}")
+
+    def bias(self, channels: int) -> int:
+        b = self.rng.normal(0, 1, channels) * 10.0 ** self.rng.integers(-3, 3)
+        if self.rng.random() < 0.15:
+            b *= 1e6  # beyond what int32 holds for many a scale
+        return self.constant(b.astype(np.float32), f"bias{len(self.tensors)}")
+
+    def op(self, name: str, inputs: list[int], shapes: list[Shape], options: dict[str, Any] | None = None, options_type: str | None = None) -> list[int]:
+        number = len(self.operators)
+        outputs = [self.add(shape, f"{name.lower()}{number}" + ("" if len(shapes) == 1 else f"_{k}")) for k, shape in enumerate(shapes)]
+        self.operators.append(Operator(name, tuple(inputs), tuple(outputs), 1, options_type=options_type, options=options or {}))
+        self.used.update(inputs)
+        return outputs
+
+    def shape(self, tensor: int) -> Shape:
+        return self.tensors[tensor].shape
+
+    def model(self, extra_outputs: tuple[int, ...] = ()) -> Model:
+        """Every tensor that nothing reads becomes an output, as do `extra_outputs`."""
+        computed = [t for op in self.operators for t in op.outputs]
+        outputs = [t for t in computed if t not in self.used or t in extra_outputs]
+        graph = Graph(tuple(self.tensors), tuple(self.operators), tuple(self.inputs), tuple(outputs), "main")
+        return Model((graph,), tuple(self.buffers), description="random graph")
+
+
+# one operator: each takes a builder and a tensor and gives new tensors
+
+
+def _activation(b: Builder) -> str:
+    return str(b.rng.choice(["NONE", "NONE", "RELU", "RELU6"]))
+
+
+def _same(size: int, stride: int) -> int:
+    return -(-size // stride)
+
+
+def conv_2d(b: Builder, x: int) -> list[int]:
+    n, h, w, c = b.shape(x)
+    k, stride, out = int(b.rng.choice([1, 3])), int(b.rng.choice([1, 1, 2])), int(b.rng.choice(CHANNELS))
+    return conv_2d_with(b, x, b.weights((out, k, k, c), 0), b.bias(out), stride)
+
+
+def conv_2d_with(b: Builder, x: int, weights: int, bias: int, stride: int = 1) -> list[int]:
+    n, h, w, _ = b.shape(x)
+    options = {
+        "padding": "SAME", "stride_w": stride, "stride_h": stride, "fused_activation_function": _activation(b),
+        "dilation_w_factor": 1, "dilation_h_factor": 1,
+    }  # fmt: skip
+    shape = (n, _same(h, stride), _same(w, stride), b.shape(weights)[0])
+    return b.op("CONV_2D", [x, weights, bias], [shape], options, "Conv2DOptions")
+
+
+def depthwise_conv_2d(b: Builder, x: int) -> list[int]:
+    n, h, w, c = b.shape(x)
+    k, stride = int(b.rng.choice([1, 3])), int(b.rng.choice([1, 2]))
+    options = {
+        "padding": "SAME", "stride_w": stride, "stride_h": stride, "depth_multiplier": 1,
+        "fused_activation_function": _activation(b), "dilation_w_factor": 1, "dilation_h_factor": 1,
+    }  # fmt: skip
+    inputs = [x, b.weights((1, k, k, c), 3), b.bias(c)]
+    return b.op("DEPTHWISE_CONV_2D", inputs, [(n, _same(h, stride), _same(w, stride), c)], options, "DepthwiseConv2DOptions")
+
+
+def fully_connected(b: Builder, x: int) -> list[int]:
+    shape = b.shape(x)
+    depth, out = shape[-1], int(b.rng.choice(CHANNELS))
+    rows = int(np.prod(shape[:-1]))
+    bias = -1 if b.rng.random() < 0.2 else b.bias(out)
+    options = {"fused_activation_function": _activation(b), "weights_format": "DEFAULT", "keep_num_dims": False, "asymmetric_quantize_inputs": False}
+    return b.op("FULLY_CONNECTED", [x, b.weights((out, depth), 0), bias], [(rows, out)], options, "FullyConnectedOptions")
+
+
+def _binary(name: str, options_type: str, fused: bool = True):
+    def build(b: Builder, x: int, y: int | None = None) -> list[int]:
+        if y is None:
+            others = [t for t in _floats(b) if b.shape(t) == b.shape(x) and t != x]
+            y = int(b.rng.choice(others)) if others and b.rng.random() < 0.7 else _vector(b, x)
+        return b.op(name, [x, y], [b.shape(x)], {"fused_activation_function": _activation(b)} if fused else {}, options_type)
+
+    return build
+
+
+def _vector(b: Builder, x: int) -> int:
+    return b.constant((b.rng.normal(0, 2, b.shape(x)[-1:]) * 10.0 ** b.rng.integers(-9, 2)).astype(np.float32))
+
+
+def _floats(b: Builder) -> list[int]:
+    made = {t for op in b.operators for t in op.outputs} | set(b.inputs)
+    return [t for t in sorted(made) if b.tensors[t].type == "FLOAT32"]
+
+
+add, sub = _binary("ADD", "AddOptions"), _binary("SUB", "SubOptions")
+mul = _binary("MUL", "MulOptions")
+maximum = _binary("MAXIMUM", "MaximumMinimumOptions", False)
+minimum = _binary("MINIMUM", "MaximumMinimumOptions", False)
+
+
+def _pool(name: str):
+    def build(b: Builder, x: int) -> list[int]:
+        n, h, w, c = b.shape(x)
+        options = {"padding": "SAME", "stride_w": 2, "stride_h": 2, "filter_width": 2, "filter_height": 2, "fused_activation_function": "NONE"}
+        return b.op(name, [x], [(n, _same(h, 2), _same(w, 2), c)], options, "Pool2DOptions")
+
+    return build
+
+
+average_pool_2d, max_pool_2d = _pool("AVERAGE_POOL_2D"), _pool("MAX_POOL_2D")
+
+
+def _unary(name: str, options: dict[str, Any] | None = None, options_type: str | None = None):
+    def build(b: Builder, x: int) -> list[int]:
+        return b.op(name, [x], [b.shape(x)], options, options_type)
+
+    return build
+
+
+relu, relu6 = _unary("RELU"), _unary("RELU6")
+softmax = _unary("SOFTMAX", {"beta": 1.0}, "SoftmaxOptions")
+logistic, tanh = _unary("LOGISTIC"), _unary("TANH")
+sin, floor = _unary("SIN"), _unary("FLOOR")  # no int8 form
+hard_swish = _unary("HARD_SWISH", {}, "HardSwishOptions")
+leaky_relu = _unary("LEAKY_RELU", {"alpha": 0.125}, "LeakyReluOptions")
+
+
+def reshape(b: Builder, x: int) -> list[int]:
+    n, h, w, c = b.shape(x)
+    shape = (n, w, h, c) if w != h else (n, h * w, 1, c)
+    if shape == b.shape(x):
+        shape = (n, 1, c, 1) if c > 1 else (n, 1, 1, 1, 1)
+    return b.op("RESHAPE", [x, b.constant(np.array(shape, np.int32))], [shape], {"new_shape": shape}, "ReshapeOptions")
+
+
+def concatenation(b: Builder, x: int) -> list[int]:
+    others = [t for t in _floats(b) if b.shape(t)[:-1] == b.shape(x)[:-1] and len(b.shape(t)) == len(b.shape(x))]
+    inputs = [x, *(int(t) for t in b.rng.choice(others, int(b.rng.integers(1, 3))))]
+    if b.rng.random() < 0.2:
+        inputs.append(b.constant(b.rng.normal(0, 3, b.shape(x)).astype(np.float32)))
+    shape = (*b.shape(x)[:-1], sum(b.shape(t)[-1] for t in inputs))
+    return b.op("CONCATENATION", inputs, [shape], {"axis": len(shape) - 1, "fused_activation_function": "NONE"}, "ConcatenationOptions")
+
+
+def pad(b: Builder, x: int) -> list[int]:
+    n, h, w, c = b.shape(x)
+    paddings = b.constant(np.array([[0, 0], [1, 1], [0, 1], [0, 0]], np.int32))
+    return b.op("PAD", [x, paddings], [(n, h + 2, w + 1, c)], {}, "PadOptions")
+
+
+def slice_(b: Builder, x: int) -> list[int]:
+    n, h, w, c = b.shape(x)
+    if h * w == 1:
+        return pad(b, x)
+    size = (n, max(h - 1, 1), max(w - 1, 1), c)
+    begin = b.constant(np.array([0, h - size[1], 0, 0], np.int32))
+    return b.op("SLICE", [x, begin, b.constant(np.array(size, np.int32))], [size], {}, "SliceOptions")
+
+
+def mean(b: Builder, x: int) -> list[int]:
+    n, h, w, c = b.shape(x)
+    return b.op("MEAN", [x, b.constant(np.array([1, 2], np.int32))], [(n, 1, 1, c)], {"keep_dims": True}, "ReducerOptions")
+
+
+def transpose(b: Builder, x: int) -> list[int]:
+    n, h, w, c = b.shape(x)
+    if h == w == 1 or (n, w, h, c) == b.shape(x):
+        return pad(b, x)
+    return b.op("TRANSPOSE", [x, b.constant(np.array([0, 2, 1, 3], np.int32))], [(n, w, h, c)], {}, "TransposeOptions")
+
+
+def split(b: Builder, x: int) -> list[int]:
+    n, h, w, c = b.shape(x)
+    if c % 2:
+        return relu(b, x)
+    axis = b.constant(np.array(3, np.int32))
+    return b.op("SPLIT", [axis, x], [(n, h, w, c // 2)] * 2, {"num_splits": 2}, "SplitOptions")
+
+
+def prelu(b: Builder, x: int) -> list[int]:
+    alpha = b.constant(b.rng.normal(0, 1, (1, 1, b.shape(x)[-1])).astype(np.float32))
+    return b.op("PRELU", [x, alpha], [b.shape(x)])
+
+
+def shared_weights(b: Builder, x: int) -> list[int]:
+    """Two convolutions of one tensor with the same weights and bias."""
+    c, out = b.shape(x)[-1], int(b.rng.choice(CHANNELS))
+    weights, bias = b.weights((out, 1, 1, c), 0), b.bias(out)
+    return conv_2d_with(b, x, weights, bias) + conv_2d_with(b, x, weights, bias if b.rng.random() < 0.5 else b.bias(out))
+
+
+SLICE_OPS = {
+    "CONV_2D": conv_2d, "DEPTHWISE_CONV_2D": depthwise_conv_2d, "FULLY_CONNECTED": fully_connected, "ADD": add,
+    "AVERAGE_POOL_2D": average_pool_2d, "MAX_POOL_2D": max_pool_2d, "RELU": relu, "RELU6": relu6, "RESHAPE": reshape,
+    "SOFTMAX": softmax,
+}  # fmt: skip
+OTHER_OPS = {
+    "SUB": sub, "MUL": mul, "MAXIMUM": maximum, "MINIMUM": minimum, "LOGISTIC": logistic, "TANH": tanh, "SIN": sin,
+    "FLOOR": floor, "HARD_SWISH": hard_swish, "LEAKY_RELU": leaky_relu, "CONCATENATION": concatenation, "PAD": pad,
+    "SLICE": slice_, "MEAN": mean, "TRANSPOSE": transpose, "SPLIT": split, "PRELU": prelu, "shared weights": shared_weights,
+}  # fmt: skip
+
+
+def single_op(name: str, rng: np.random.Generator) -> Model:
+    """One operator of the slice on one input."""
+    b = Builder(rng)
+    h, w, c = (int(rng.integers(1, 7)) for _ in range(3))
+    {**SLICE_OPS, **OTHER_OPS}[name](b, b.input((1, h, w, c)))
+    return b.model()
+
+
+def random_dag(rng: np.random.Generator, operators: int, ops: dict[str, Any], missing_ranges: float = 0.0) -> Model:
+    """A graph with branches: every operator reads any tensor made so far, newer ones more often."""
+    b = Builder(rng, missing_ranges)
+    for _ in range(int(rng.integers(1, 3))):
+        b.input((1, int(rng.integers(2, 7)), int(rng.integers(2, 7)), int(rng.choice(CHANNELS))))
+    names = sorted(ops)
+    while len(b.operators) < operators:
+        tensors = [t for t in _floats(b) if len(b.shape(t)) == 4]
+        newer = tensors[-3:] if rng.random() < 0.6 else tensors
+        ops[str(rng.choice(names))](b, int(rng.choice(newer)))
+    tensors = _floats(b)
+    extra = tuple(int(t) for t in tensors if rng.random() < 0.05 and t not in b.inputs)
+    return b.model(extra)
+
+
+def with_ranges(model: Model, ranges: dict[int, tuple[float, float]]) -> Model:
+    """The model with these ranges in its tensors and no others."""
+    tensors = tuple(
+        replace(
+            tensor,
+            quantization=Quantization(min=(ranges[index][0],), max=(ranges[index][1],)) if index in ranges else None,
+        )
+        for index, tensor in enumerate(model.graph.tensors)
+    )
+    return model.with_graph(replace(model.graph, tensors=tensors))

@@ -1,0 +1,176 @@
+"""refquant and LiteRT side by side on one thread: `python tools/benchmark.py`. Needs `pip install -e '.[test]'`.
+
+Models: vww_int8 and resnet8_int8 of MLPerf Tiny ($REFQUANT_MODELS, or ../shared/models beside the repository) and an int8
+network like MobileNetV2 that this tool builds. Every engine has a process of its own; the rounds of all engines are
+interleaved, so that a busy machine slows all of them alike. Times are medians; ratios are refquant's time over the other's.
+In the same run refquant's output must equal BUILTIN_REF's; exit code 1 if it does not. No time is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from golden_manifest import REPOSITORY, circumstances
+
+sys.path.insert(0, str(REPOSITORY))
+
+CHILD = Path(__file__).with_name("benchmark_child.py")
+MODELS = Path(os.environ.get("REFQUANT_MODELS", REPOSITORY.parent / "shared" / "models"))
+PUBLIC = {"vww_int8": "mlperf_tiny/vww_int8.tflite", "resnet8_int8": "mlperf_tiny/resnet8_int8.tflite"}
+BUILT = "mobilenet_v2_like"
+REFERENCE = "BUILTIN_REF"
+ENGINES = {
+    "refquant": "refquant, tflite_ref",
+    REFERENCE: "LiteRT, BUILTIN_REF",
+    "BUILTIN_WITHOUT_DEFAULT_DELEGATES": "LiteRT, BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    "AUTO": "LiteRT, default (XNNPACK)",
+}
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One engine on one model and batch. `ratio`: refquant's median over this one's."""
+
+    model: str
+    batch: int
+    engine: str
+    how: str
+    median_seconds: float
+    ratio: float
+    peak_bytes: int
+    equals_reference: bool
+
+
+class Engine:
+    """The parent's end of one child process."""
+
+    def __init__(self, name: str, model: Path, batch: int) -> None:
+        self.child = subprocess.Popen(
+            [sys.executable, str(CHILD), name, str(model), str(batch)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **ONE_THREAD},
+        )
+        self.how = self.answer()["how"]
+        self.seconds: list[float] = []
+
+    def answer(self) -> dict[str, Any]:
+        """The child's next line."""
+        line = self.child.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise SystemExit(f"a process died: {' '.join(map(str, self.child.args))}")  # type: ignore[arg-type]
+        return json.loads(line)
+
+    def ask(self, what: str) -> dict[str, Any]:
+        """Sends one line and reads the answer."""
+        self.child.stdin.write(f"{what}\n")  # type: ignore[union-attr]
+        self.child.stdin.flush()  # type: ignore[union-attr]
+        return self.answer()
+
+
+def measure(name: str, model: Path, batch: int, rounds: int, progress: Progress) -> list[Result]:
+    """All engines on one model and batch, round after round in turn."""
+    task = progress.add_task(f"{name}, batch {batch}", total=rounds * len(ENGINES))
+    engines = {engine: Engine(engine, model, batch) for engine in ENGINES}
+    for _ in range(rounds):
+        for engine in engines.values():
+            engine.seconds.append(engine.ask("run")["seconds"])
+            progress.advance(task)
+    ends = {key: engine.ask("end") for key, engine in engines.items()}
+    medians = {key: statistics.median(engine.seconds) for key, engine in engines.items()}
+    return [
+        Result(
+            name,
+            batch,
+            key,
+            engine.how,
+            medians[key],
+            medians["refquant"] / medians[key],
+            ends[key]["peak"],
+            ends[key]["digest"] == ends[REFERENCE]["digest"],
+        )
+        for key, engine in engines.items()
+    ]
+
+
+def table(results: list[Result]) -> Table:
+    """The results for people."""
+    shown = Table(
+        "model", "batch", "engine", "ms", "ms a sample", "refquant takes", "peak MB", "output", "batch run as"
+    )
+    for column in shown.columns[3:7]:
+        column.justify = "right"
+    for number, r in enumerate(results):
+        if number and (r.model, r.batch) != (results[number - 1].model, results[number - 1].batch):
+            shown.add_section()
+        milliseconds = r.median_seconds * 1000
+        shown.add_row(
+            r.model,
+            str(r.batch),
+            ENGINES[r.engine],
+            f"{milliseconds:.2f}",
+            f"{milliseconds / r.batch:.3f}",
+            "" if r.engine == "refquant" else f"{r.ratio:.2f}x",
+            f"{r.peak_bytes / 1e6:.0f}",
+            "= BUILTIN_REF" if r.equals_reference else "differs",
+            "" if r.batch == 1 else r.how,
+        )
+    return shown
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="default 7")
+    parser.add_argument("--batch", type=int, action="append", help="may be repeated; default 1 and 32")
+    parser.add_argument("--only", choices=[*PUBLIC, BUILT], help="one model")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    from benchmark_model import mobilenet_v2_like
+
+    results, notes = [], []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=Console(stderr=True)) as progress:
+        built = Path(folder) / f"{BUILT}.tflite"
+        built.write_bytes(mobilenet_v2_like().to_bytes())
+        for name, path in {**{key: MODELS / path for key, path in PUBLIC.items()}, BUILT: built}.items():
+            if arguments.only not in (None, name):
+                continue
+            if not path.exists():
+                notes.append(f"models missing: {path} (set REFQUANT_MODELS); {name} is left out")
+                continue
+            for batch in arguments.batch or (1, 32):
+                results += measure(name, path, batch, arguments.rounds, progress)
+    around = circumstances(("ai-edge-litert", "numpy"))
+    if arguments.json:
+        print(json.dumps({**around, "rounds": arguments.rounds, "notes": notes, "results": list(map(asdict, results))}))
+    else:
+        Console(width=170).print(table(results))
+        versions = ", ".join(f"{package} {version}" for package, version in around["versions"].items())
+        print("\n".join([f"one thread each, medians of {arguments.rounds} interleaved rounds; {versions}", *notes]))
+    unequal = [r for r in results if r.engine == "refquant" and not r.equals_reference]
+    for r in unequal:
+        print(f"{r.model}, batch {r.batch}: refquant's output differs from BUILTIN_REF's", file=sys.stderr)
+    return 1 if unequal else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

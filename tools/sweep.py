@@ -1,0 +1,129 @@
+"""Many random one-operator models per check against LiteRT's reference kernels: `python tools/sweep.py`.
+
+The same generators as the test suite's (tests/cases), with another seed and more models. Needs `pip install -e '.[test]'`.
+Exit code 1 if any element differs. `--write` keeps the counts as golden/sweep.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from golden_manifest import REPOSITORY, Made, circumstances, record, write_json
+
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+
+SWEEP = "golden/sweep.json"
+PACKAGES = ("ai-edge-litert", "numpy", "flatbuffers")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one check gave. `fault`: the first difference, or why the check could not be carried out."""
+
+    check: str
+    models: int
+    elements: int
+    differing: int
+    fault: str = ""
+
+
+def run_check(check: str, models: int, seed: int) -> Row:
+    """One check with so many models that the runtime accepts."""
+    from test_single_ops import run_op
+
+    try:
+        return Row(check, *run_op(check, models, seed))
+    except Exception as error:
+        return Row(check, 0, 0, 0, f"{type(error).__name__}: {error}")
+
+
+def sweep(checks: list[str], models: int, seed: int, jobs: int) -> Iterator[Row]:
+    """Rows in the order in which they are done."""
+    if jobs == 1:
+        yield from (run_check(check, models, seed) for check in checks)
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(run_check, check, models, seed) for check in checks]):
+            yield future.result()
+
+
+def table(rows: list[Row]) -> Table:
+    """The rows and their sum for people."""
+    shown = Table("check", "models", "elements", "differing", "first difference")
+    for column in shown.columns[1:4]:
+        column.justify = "right"
+    for row in rows:
+        shown.add_row(row.check, f"{row.models:,}", f"{row.elements:,}", f"{row.differing:,}", row.fault)
+    shown.add_section()
+    sums = [sum(getattr(row, name) for row in rows) for name in ("models", "elements", "differing")]
+    shown.add_row(f"all {len(rows)}", *(f"{value:,}" for value in sums), "")
+    return shown
+
+
+def write(rows: list[Row], models: int, seed: int) -> None:
+    """golden/sweep.json and its entry in the manifest."""
+    evidence = {
+        "what": "random one-operator models of tests/cases: tflite_ref against LiteRT's BUILTIN_REF, bit for bit",
+        **circumstances(PACKAGES),
+        "models_per_check": models,
+        "seed": seed,
+        "checks": {
+            row.check: {"models": row.models, "elements": row.elements, "differing": row.differing} for row in rows
+        },
+    }
+    write_json(REPOSITORY / SWEEP, evidence)
+    command = f"python tools/sweep.py --models {models} --seed {seed} --write"
+    made = Made(SWEEP, "how many elements of how many random one-operator models were compared", "counted by this tool")
+    record(REPOSITORY, "sweep", command, [made], PACKAGES)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=int, default=2000, help="models per check (default 2000)")
+    parser.add_argument("--seed", type=int, default=1, help="default 1; the test suite has 0")
+    parser.add_argument("--only", default="", help="only the checks whose name contains this text")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--write", action="store_true", help=f"keep the counts in {SWEEP}")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    if arguments.write and arguments.only:
+        parser.error("--write keeps a whole sweep; leave out --only")
+    from cases import CASES
+
+    checks = sorted(name for name in CASES if arguments.only in name)
+    if not checks:
+        parser.error(f"no check's name contains '{arguments.only}'")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    rows = []
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("checks", total=len(checks))
+        for row in sweep(checks, arguments.models, arguments.seed, arguments.jobs):
+            rows.append(row)
+            progress.advance(task)
+            if row.fault:
+                progress.console.print(f"{row.check}: {row.fault}", markup=False)
+    rows.sort(key=lambda row: row.check)
+    print(json.dumps([asdict(row) for row in rows], indent=1)) if arguments.json else Console(width=140).print(
+        table(rows)
+    )
+    failed = any(row.fault or row.differing for row in rows)
+    if arguments.write and failed:
+        print("not written: not every check is equal", file=sys.stderr)
+    elif arguments.write:
+        write(rows, arguments.models, arguments.seed)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

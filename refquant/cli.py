@@ -195,7 +195,7 @@ def _tensor_table(graph: GraphSummary, title: str) -> Table:
         scale, zero_point = _scale_text(tensor)
         table.add_row(
             str(tensor.index),
-            escape(tensor.name),
+            escape(_short(tensor.name)),
             tensor.kind,
             tensor.type,
             "x".join(map(str, tensor.shape)) or "scalar",
@@ -206,6 +206,11 @@ def _tensor_table(graph: GraphSummary, title: str) -> Table:
     return table
 
 
+def _short(name: str, limit: int = 56) -> str:
+    """The name's beginning where it is long; --json has it whole."""
+    return name if len(name) <= limit else name[: limit - 1] + "…"
+
+
 def _scale_text(tensor: TensorSummary) -> tuple[str, str]:
     if not tensor.scale:
         calibrated = tensor.min and tensor.max
@@ -213,9 +218,9 @@ def _scale_text(tensor: TensorSummary) -> tuple[str, str]:
     zero_points = sorted(set(tensor.zero_point))
     zero_point = str(zero_points[0]) if len(zero_points) == 1 else f"{zero_points[0]} … {zero_points[-1]}"
     if len(tensor.scale) == 1:
-        return f"{np.float32(tensor.scale[0])}", zero_point
-    low, high = np.float32(min(tensor.scale)), np.float32(max(tensor.scale))
-    return f"{len(tensor.scale)} x [{low} … {high}] on dim {tensor.quantized_dimension}", zero_point
+        return str(np.float32(tensor.scale[0])), zero_point
+    low, high = min(tensor.scale), max(tensor.scale)
+    return f"{len(tensor.scale)} x [{low:.4g} … {high:.4g}] on dim {tensor.quantized_dimension}", zero_point
 
 
 @app.command()

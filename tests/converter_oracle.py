@@ -48,6 +48,10 @@ class ConverterOracle:
             per_channel_dense=per_channel_dense,
         )
 
+    def normalize(self, model: bytes, ops: set[str]) -> bytes:
+        """The float model as the converter would have left it, `ops` being its operators' names."""
+        return self._ask(verb="normalize", model=model, ops=sorted(ops))
+
     def _ask(self, **request: Any) -> bytes:
         if self._child is None or self._child.poll() is not None:
             self._child = subprocess.Popen(

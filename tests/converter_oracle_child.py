@@ -1,6 +1,6 @@
 """Child process that runs TensorFlow's converter: its import is slow, and some models kill the process.
 
-Protocol on stdin/stdout: a pickled dictionary {"verb": "calibrate" | "quantize", ...} -> ("ok", bytes) or ("rejected",
+Protocol on stdin/stdout: a pickled dictionary {"verb": "calibrate" | "quantize" | "normalize", ...} -> ("ok", bytes) or ("rejected",
 message). Kept free of refquant on purpose: it is the other side.
 """
 
@@ -36,7 +36,14 @@ def quantize(model: bytes, input_type: str, output_type: str, per_channel: bool,
     )
 
 
-VERBS = {"calibrate": calibrate, "quantize": quantize}
+def normalize(model: bytes, ops: list) -> bytes:
+    """The float model after the converter's own clean-up: activations fused, operators that do nothing removed."""
+    from tensorflow.lite.python import convert
+
+    return bytes(convert.mlir_quantize(model, denylisted_ops=set(ops)))
+
+
+VERBS = {"calibrate": calibrate, "quantize": quantize, "normalize": normalize}
 
 
 def main() -> None:

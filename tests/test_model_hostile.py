@@ -370,6 +370,24 @@ def test_what_is_shared_honestly_is_read() -> None:
     assert {(tensor.name, tensor.shape) for tensor in read.graph.tensors} == {("shared", (1, 2))}
 
 
+def test_shared_data_and_vectors_cost_nothing() -> None:
+    """A hundred tensors that share their scales, and a hundred buffers that share their data."""
+    builder = flatbuffers.Builder(0)
+    scale = builder.CreateNumpyVector(np.ones(1000, "<f4"))
+    zero_point = builder.CreateNumpyVector(np.zeros(1000, "<i8"))
+    quantization = raw_table(builder, "QuantizationParameters", scale=scale, zero_point=zero_point)
+    tensors = shared_vector(builder, raw_table(builder, "Tensor", quantization=quantization), 100)
+    graph = raw_table(builder, "SubGraph", tensors=tensors)
+    data = builder.CreateByteVector(bytes(5000))
+    buffers = shared_vector(builder, raw_table(builder, "Buffer", data=data), 100)
+    model = raw_table(builder, "Model", subgraphs=shared_vector(builder, graph, 1), buffers=buffers, version=3)
+    builder.Finish(model, b"TFL3")
+    with bounded():
+        read = read_model(bytes(builder.Output()))
+    assert {tensor.quantization.scale for tensor in read.graph.tensors} == {(1.0,) * 1000}
+    assert len({id(data) for data in read.buffers}) == 1
+
+
 def test_a_shape_too_long_to_multiply() -> None:
     tensor = {"shape": (2**31 - 1,) * 20000}
     graph = {"tensors": (tensor,), "inputs": (), "outputs": (), "operators": ()}

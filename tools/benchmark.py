@@ -1,9 +1,9 @@
 """refquant and LiteRT side by side on one thread: `python tools/benchmark.py`. Needs `pip install -e '.[test]'`.
 
-Models: vww_int8 and resnet8_int8 of MLPerf Tiny ($REFQUANT_MODELS, or ../shared/models beside the repository) and an int8
-network like MobileNetV2 that this tool builds. Every engine has a process of its own; the rounds of all engines are
-interleaved, so that a busy machine slows all of them alike. Times are medians; ratios are refquant's time over the other's.
-In the same run refquant's output must equal BUILTIN_REF's; exit code 1 if it does not. No time is asserted.
+Models: vww_int8 and resnet8_int8 of MLPerf Tiny (in $REFQUANT_MODELS, or in ../shared/models beside the repository) and
+an int8 network like MobileNetV2 that this tool builds. Every engine has a process of its own; the rounds of all engines
+are interleaved, so that a busy machine slows all of them alike. Times are medians; ratios are refquant's time over the
+other's. In the same run refquant's output must equal BUILTIN_REF's; exit code 1 if it does not. No time is asserted.
 """
 
 from __future__ import annotations
@@ -61,11 +61,12 @@ class Engine:
     """The parent's end of one child process."""
 
     def __init__(self, name: str, model: Path, batch: int) -> None:
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (lives as long as the child)
         self.child = subprocess.Popen(
             [sys.executable, str(CHILD), name, str(model), str(batch)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.errors,
             text=True,
             env={**os.environ, **ONE_THREAD},
         )
@@ -76,7 +77,8 @@ class Engine:
         """The child's next line."""
         line = self.child.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            raise SystemExit(f"a process died: {' '.join(map(str, self.child.args))}")  # type: ignore[arg-type]
+            self.errors.seek(0)
+            raise SystemExit(f"{' '.join(self.child.args)} died:\n{self.errors.read()[-2000:]}")  # type: ignore[arg-type]
         return json.loads(line)
 
     def ask(self, what: str) -> dict[str, Any]:
@@ -113,9 +115,7 @@ def measure(name: str, model: Path, batch: int, rounds: int, progress: Progress)
 
 def table(results: list[Result]) -> Table:
     """The results for people."""
-    shown = Table(
-        "model", "batch", "engine", "ms", "ms a sample", "refquant takes", "peak MB", "output", "batch run as"
-    )
+    shown = Table("model", "batch", "engine", "ms", "ms a sample", "refquant takes", "peak MB", "output", "batch as")
     for column in shown.columns[3:7]:
         column.justify = "right"
     for number, r in enumerate(results):

@@ -2,7 +2,8 @@
 
     python tools/benchmark_child.py ENGINE MODEL BATCH
 
-Answers lines on stdin with JSON lines on stdout: "run" -> {"seconds": per run}; "end" -> peak memory and digest, and exit.
+Answers lines on stdin with JSON lines on stdout: "run" -> {"seconds": per run}; "end" -> peak memory and digest, then
+it exits.
 The threads of NumPy's BLAS are set by the parent through the environment.
 """
 

@@ -100,7 +100,7 @@ def make_answers(root: Path, progress: Progress) -> list[Made]:
 
 
 def make_ops(root: Path, progress: Progress) -> list[Made]:
-    """Per kernel family: seeded one-operator models of every check in tests/cases, their inputs and LiteRT's outputs."""
+    """Per kernel family: seeded one-operator models of every check in tests/cases, inputs and LiteRT's outputs."""
     from cases import CASES
 
     families: dict[str, dict[str, np.ndarray]] = {}

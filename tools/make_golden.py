@@ -1,7 +1,7 @@
 """Makes golden/ and the digits of the demo anew: `python tools/make_golden.py`, from TensorFlow and LiteRT alone.
 
-Needs `pip install -e '.[test,tensorflow]'`. Every part runs in a fresh process with fixed seeds, so that a second run on
-the same machine gives the same bytes; `--check` makes everything in a temporary folder and tells which files differ.
+Needs `pip install -e '.[test,tensorflow]'`. Every part runs in a fresh process with fixed seeds, so that a second run
+on the same machine gives the same bytes; `--check` makes everything in a temporary folder and tells which files differ.
 
     digits    refquant/data/digits.npz, golden/digits.json   scikit-learn's digits and how they are split
     models    golden/models/*.tflite                         trained and converted by TensorFlow

@@ -1,6 +1,7 @@
 """Many random one-operator models per check against LiteRT's reference kernels: `python tools/sweep.py`.
 
-The same generators as the test suite's (tests/cases), with another seed and more models. Needs `pip install -e '.[test]'`.
+The same generators as the test suite's (tests/cases), with another seed and more models.
+Needs `pip install -e '.[test]'`.
 Exit code 1 if any element differs. `--write` keeps the counts as golden/sweep.json.
 """
 

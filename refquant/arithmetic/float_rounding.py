@@ -19,7 +19,6 @@ from refquant.arithmetic.multiplier import Multiplier
 
 Float64 = NDArray[np.float64]
 
-MAX_RIGHT = 13  # results up to 2^9 then stay below 2^53 units of 2^-(31 + right)
 EXACT = 2.0**52
 LARGEST_RESULT = 2**9  # every result inside an 8-bit clamp, less the zero point, and then some
 AWAY_FROM_ZERO = 1 + 2.0**-40  # lifts a half-way value of up to 2^22 steps over the half, and nothing else
@@ -41,26 +40,28 @@ def float_rounding(
     """The double rounding of x + bias for integers |x| <= product_bound; None where float64 might not be exact.
 
     bias: (channels,). non_negative: results below 0 may come out as any other results below or at 0.
-    Results inside +-LARGEST_RESULT are exact; those outside stay outside on their side.
+    Results inside +-LARGEST_RESULT are exact; those outside stay outside on their side. All that meets there are
+    multiples of one power of two: x and bias times q, and the half.
     """
     q = np.broadcast_to(record.multiplier, channels).astype(np.float64)
     shift = np.broadcast_to(record.shift, channels).astype(np.int64)
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
     bias_bound = np.abs(bias).astype(np.float64)
     acc_bound = product_bound + bias_bound
+    real = q * 2.0 ** (left - right - 31)
+    q = np.where(acc_bound * real < 0.25, 0, q)  # the result is 0: channels of almost no weight
     with np.errstate(divide="ignore"):
         in_reach = np.minimum(product_bound, bias_bound + LARGEST_RESULT * 2.0 ** (31 + right - left) / q)
+    half_in_units = 2.0 ** (31 + (right if non_negative else 0)) * (q > 0)
     exact = (
-        np.all(right <= MAX_RIGHT)
-        and np.all(acc_bound * 2.0**left <= INT32_MAX)  # neither the accumulator nor its left shift wraps
-        and np.all((in_reach + bias_bound) * q + 2.0 ** (32 + right) <= EXACT)
+        np.all(acc_bound * 2.0**left <= INT32_MAX)  # neither the accumulator nor its left shift wraps
+        and np.all((in_reach + bias_bound) * q + half_in_units <= EXACT)
     )
     if not exact:
         return None
-    first = q * 2.0 ** (left - 31)
-    real = first * 2.0**-right
     largest = float((acc_bound * real).max(initial=0)) + 1
+    first = q * 2.0 ** (left - 31)
     if non_negative:
         half = 0.5 + np.where(right > 0, 2.0 ** -(right + 1.0), 0.0)
-        return FloatRounding(real, bias * real + half, None, largest)
+        return FloatRounding(first * 2.0**-right, bias * first * 2.0**-right + half, None, largest)
     return FloatRounding(first, bias * first + 0.5, 2.0**-right * AWAY_FROM_ZERO, largest)

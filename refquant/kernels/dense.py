@@ -15,6 +15,7 @@ from refquant.arithmetic.exact import Narrow, PreparedMatrix, exact_matmul, larg
 from refquant.arithmetic.fixed_point import INT32_MAX, Int64
 from refquant.arithmetic.float_product import FloatProduct
 from refquant.arithmetic.requantize import RealMultiplier
+from refquant.errors import UnsupportedModel
 from refquant.kernels.activation import activation_range, clamp_float, fused_float_range, fused_range
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
 from refquant.kernels.kernel import Batching, Node, Operand, Shape
@@ -74,14 +75,11 @@ def fully_connected_params(node: Node) -> FullyConnectedParams:
     if len(q.scale) == 1 and bias is not None:
         _check_bias_scale(node, scale * q.scale[0], bias)
     weights = None
-    bound = INT32_MAX + 1
     if filter_.value is not None and (bias is None or bias.value is not None):
         bias_value = None if bias is None else bias.value
         weights = dense_weights(filter_.value, bias_value, zero_point, filter_zero_point, stage)
-        bound = weights.finish.bound + largest_magnitude(weights.finish.constant)
-    elif bias is None:
-        bound = columns * 255 * 255
-    _check_range(node, stage, bound)
+        if beyond := _beyond_int32(weights.finish):
+            raise node.unsupported(beyond)
     whole_rows = int(np.prod(input_.shape)) % columns == 0
     return FullyConnectedParams((output_shape,), columns, whole_rows, zero_point, filter_zero_point, stage, weights)
 
@@ -132,14 +130,15 @@ def _check_bias_scale(node: Node, product_scale: float, bias: Operand) -> None:
         )
 
 
-def _check_range(node: Node, stage: OutputStage, bound: int) -> None:
-    """A real multiplier's result is cast to int32, which is undefined behaviour outside its range."""
-    if isinstance(stage.record, RealMultiplier):
-        largest = min(bound, INT32_MAX + 1) * float(stage.record.real.max(initial=0))
-        if largest >= INT32_MAX - 255:
-            raise node.unsupported(
-                f"results may reach {largest:.3g} times the output's scale; beyond int32 TFLite's are undefined"
-            )
+def _beyond_int32(f: Finish) -> str | None:
+    """What is wrong if results may leave the range of int32, to which a real multiplier's result is cast."""
+    record = f.stage.record
+    if not isinstance(record, RealMultiplier):
+        return None
+    bound = min(f.bound + largest_magnitude(f.constant), INT32_MAX + 1) * float(record.real.max(initial=0))
+    if bound < INT32_MAX - 255:
+        return None
+    return f"results may reach {bound:.3g} times the output's scale; beyond int32 TFLite's are undefined"
 
 
 def dense_weights(
@@ -166,6 +165,8 @@ def fully_connected(params: FullyConnectedParams, arrays: Sequence[Array | None]
     if weights is None:
         bias = rest[0] if rest else None
         weights = dense_weights(filter_, bias, params.input_zero_point, params.filter_zero_point, params.stage)
+        if beyond := _beyond_int32(weights.finish):
+            raise UnsupportedModel(f"FULLY_CONNECTED: {beyond}")
     sums = exact_matmul(_rows(x, params.columns), weights.matrix, INT8_MAGNITUDE)
     output = np.empty(sums.shape, np.int8)
     finish(weights.finish, sums, output)

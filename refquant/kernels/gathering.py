@@ -100,7 +100,8 @@ def gather_params(node: Node) -> GatherParams:
             f"batch_dims {given} must be at most axis {axis} and the rank of the indices, and {list(input.shape)} and "
             f"{list(indices.shape)} must agree in so many axes"
         )
-    batch, outer = prod(input.shape[:batch_dims]), prod(input.shape[batch_dims:axis])
+    batch: int = prod(input.shape[:batch_dims])
+    outer: int = prod(input.shape[batch_dims:axis])
     inner: int = prod(input.shape[axis + 1 :])
     params = GatherParams(
         node.place,
@@ -167,7 +168,11 @@ def gather_nd_params(node: Node) -> GatherNdParams:
             "they nor the input be a scalar"
         )
     count, coordinates = prod(indices.shape[:-1]), indices.shape[-1]
-    if (count and not coordinates) or (prod(indices.shape) and not prod(input.shape)):
+    if count and not coordinates:
+        raise node.unsupported(
+            "indices without coordinates are taken as constants, and refused as inputs, by the runtime"
+        )
+    if prod(indices.shape) and not prod(input.shape):
         raise node.invalid(f"there is nothing in {list(input.shape)} that indices of shape {list(indices.shape)} name")
     shape = (*indices.shape[:-1], *input.shape[coordinates:])
     rank = max(len(input.shape), len(indices.shape))

@@ -67,7 +67,7 @@ def l2_normalization_params(node: Node) -> L2NormalizationParams:
     scale, zero_point = node.scale_and_zero_point(output)
     if scale != 1 / 128 or zero_point != zero_point_rule:
         raise node.invalid(
-            f"an {output.type} output needs scale 1/128 and zero point {zero_point_rule}, not {scale!r} and {zero_point}"
+            f"the output needs scale 1/128 and zero point {zero_point_rule}, not {scale!r} and {zero_point}"
         )
     _, input_zero_point = legacy_parameters(input)
     return L2NormalizationParams(

@@ -123,13 +123,14 @@ def _spread(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding |
 
 
 def finish(f: Finish, sums: Array, out: Array) -> None:
-    """Writes the outputs of `sums` into `out`: both (..., channels), contiguous; sums: integers in any dtype."""
+    """Writes the outputs of `sums` into `out`, both contiguous rows of channels. sums: integers in any dtype."""
     stage = f.stage
     if f.spread is not None:
         _finish_spread(f.spread, stage.zero_point, sums.reshape(-1), out.reshape(-1))
         return
-    acc, bias = narrowed(sums, f.constant, f.bound, stage.narrow)
-    out[...] = requantize_and_clamp(
+    rows = -1, f.constant.size
+    acc, bias = narrowed(sums.reshape(rows), f.constant, f.bound, stage.narrow)
+    out.reshape(rows)[...] = requantize_and_clamp(
         stage.requantizer, acc, stage.record, stage.zero_point, stage.low, stage.high, stage.dtype, bias
     )
 

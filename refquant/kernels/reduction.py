@@ -26,7 +26,6 @@ from refquant.kernels.checks import expect_counts, expect_same_type, legacy_para
 from refquant.kernels.kernel import Node, Shape
 from refquant.model.graph import DTYPES, Array
 
-
 ZERO = np.float32(0)  # a sum that starts at 0 and not at its first element is never -0.0: adding 0 gives just that
 
 
@@ -194,15 +193,19 @@ def _quantized_reduction_params(
     )
 
 
-def _rows(params: ReductionParams, x: Array) -> Array:
-    """x with the reduced axes flattened, in memory order, into one last axis: (kept axes..., count)."""
+def _runs(params: ReductionParams, x: Array) -> Array:
+    """x as (outer, count, inner): one output element is made of [o, :, i], in memory order."""
     reduced = [x.ndim + a for a in params.axes]
     kept = [a for a in range(x.ndim) if a not in reduced]
-    return x.transpose((*kept, *reduced)).reshape((*(x.shape[a] for a in kept), params.count))
+    first = reduced[0] if reduced else x.ndim
+    if reduced == list(range(first, first + len(reduced))):
+        outer = math.prod(x.shape[:first])
+        return x.reshape(outer, params.count, math.prod(x.shape[first + len(reduced) :]))
+    return x.transpose((*reduced, *kept)).reshape(1, params.count, math.prod(x.shape[a] for a in kept))
 
 
 def _restore(params: ReductionParams, result: Array, x: Array) -> Array:
-    """One element per row of `_rows`, in the shape of the output behind x's sample axis, if it has one."""
+    """The result, in any shape, as the output behind x's sample axis, if it has one."""
     samples = x.shape[: x.ndim - params.rank]
     return result.reshape((*samples, *params.output_shapes[0]))
 
@@ -269,7 +272,7 @@ def integer_product(params: ReductionParams, arrays: Sequence[Array | None]) -> 
 
 
 def product_8bit(params: ReductionParams | QuantizedProductParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """p = x0 - zp, then p = requantize(p * (xi - zp)) in order, and once more at the end; the plain product unquantized.
+    """p = x0 - zp, then p = requantize(p * (xi - zp)) in order, and once more at the end; unquantized a plain product.
 
     arrays: input int8, axes None. The requantization is the one for int64 accumulators, with a 15-bit multiplier.
     Source: tflite/kernels/internal/reference/reduce.h, QuantizedReduceProd.
@@ -279,15 +282,15 @@ def product_8bit(params: ReductionParams | QuantizedProductParams, arrays: Seque
     x = arrays[0]
     assert x is not None
     info, reduction = np.iinfo(DTYPES[params.type]), params.reduction
-    factors = _rows(reduction, x).astype(np.int64) - params.input_zero_point
+    factors = _runs(reduction, x).astype(np.int64) - params.input_zero_point
     scale = partial(
         multiply_by_quantized_multiplier_int64,
         multiplier=params.multiplier.multiplier[0],
         shift=params.multiplier.shift[0],
     )
-    product = factors[..., 0]
+    product = factors[:, 0]
     for index in range(1, reduction.count):  # each step rounds: the factors cannot be reordered
-        product = scale(product * factors[..., index])
+        product = scale(product * factors[:, index])
     codes = np.clip(scale(product) + params.output_zero_point, info.min, info.max)
     return (_restore(reduction, codes.astype(info.dtype), x),)
 
@@ -318,33 +321,39 @@ def reduce_min(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple
 
 
 def reduce_any(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """Whether any element is true. arrays: input bool, axes None. Source: tflite/kernels/reduce.cc, EvalType (kAny)."""
+    """Whether any element is true. arrays: input bool, axes None.
+
+    Source: tflite/kernels/reduce.cc, EvalType (kAny).
+    """
     return _extremum(params, arrays, np.maximum, "min")
 
 
 def reduce_all(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """Whether every element is true. arrays: input bool, axes None. Source: tflite/kernels/reduce.cc, EvalType (kAll)."""
+    """Whether all elements are true. arrays: input bool, axes None.
+
+    Source: tflite/kernels/reduce.cc, EvalType (kAll).
+    """
     return _extremum(params, arrays, np.minimum, "max")
 
 
-def _accumulate(params: ReductionParams, x: NDArray[np.float32], ufunc: np.ufunc) -> NDArray[np.float32]:
-    """x0 op x1 op ... in float32, in memory order; (kept axes...). Of no elements: what op leaves unchanged."""
-    rows = _rows(params, x)
-    if params.count == 0:
-        return np.full(rows.shape[:-1], ufunc.identity, np.float32)
-    # accumulate shows every partial result, so it cannot but go in order; reduce would add in pairs.
-    return np.asarray(ufunc.accumulate(rows, axis=-1, dtype=np.float32)[..., -1])
+def _in_order(params: ReductionParams, x: NDArray[np.float32], ufunc: np.ufunc) -> NDArray[np.float32]:
+    """x0 op x1 op ... in float32, in memory order; (outer, inner). Of no elements: what op leaves unchanged."""
+    runs = np.ascontiguousarray(_runs(params, x))
+    if runs.shape[2] == 1 and params.count:
+        # reduce would add neighbours in memory in pairs; accumulate shows every partial result, so it goes in order.
+        return np.asarray(ufunc.accumulate(runs, axis=1)[:, -1])
+    return np.asarray(ufunc.reduce(runs, axis=1))
 
 
 def float_mean(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """(0 + x0 + x1 + ...) / count in float32, in memory order; NaN for an empty input. arrays: input float32, axes None.
+    """(0 + x0 + x1 + ...) / count in float32, in memory order; NaN for an empty input.
 
-    Source: tflite/kernels/internal/reference/reduce.h, Mean.
+    arrays: input float32, axes None. Source: tflite/kernels/internal/reference/reduce.h, Mean.
     """
     x = arrays[0]
     assert x is not None
     with np.errstate(all="ignore"):
-        return (_restore(params, (_accumulate(params, x, np.add) + ZERO) / np.float32(params.count), x),)
+        return (_restore(params, (_in_order(params, x, np.add) + ZERO) / np.float32(params.count), x),)
 
 
 def float_sum(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -357,7 +366,7 @@ def float_sum(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[
     x = arrays[0]
     assert x is not None
     with np.errstate(all="ignore"):
-        sums = _accumulate(params, x, np.add)
+        sums = _in_order(params, x, np.add)
         return (_restore(params, sums if len(params.axes) == params.rank else sums + ZERO, x),)
 
 
@@ -369,7 +378,7 @@ def float_product(params: ReductionParams, arrays: Sequence[Array | None]) -> tu
     x = arrays[0]
     assert x is not None
     with np.errstate(all="ignore"):
-        return (_restore(params, _accumulate(params, x, np.multiply), x),)
+        return (_restore(params, _in_order(params, x, np.multiply), x),)
 
 
 def float_reduce_max(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -380,15 +389,17 @@ def float_reduce_max(params: ReductionParams, arrays: Sequence[Array | None]) ->
     """
     x = arrays[0]
     assert x is not None
-    rows = _rows(params, x)
+    runs = _runs(params, x)
     lowest = np.finfo(np.float32).min
     if params.count == 0:
-        return (_restore(params, np.full(rows.shape[:-1], lowest), x),)
-    # argmax finds the first of equal elements, as the loop does: of 0.0 and -0.0 the first.
-    ordered = np.where(np.isnan(rows), np.float32(-np.inf), rows)
-    best = np.take_along_axis(ordered, ordered.argmax(axis=-1)[..., np.newaxis], -1)[..., 0]
+        return (np.full((*x.shape[: x.ndim - params.rank], *params.output_shapes[0]), lowest),)
+    best = np.fmax.reduce(runs, axis=1, initial=np.float32(-np.inf))
+    if (best == 0).any() and (np.signbit(runs) & (runs == 0)).any():
+        # Of 0.0 and -0.0 the loop keeps the first: so does argmax of equal elements.
+        ordered = np.where(np.isnan(runs), np.float32(-np.inf), runs)
+        best = np.take_along_axis(ordered, ordered.argmax(axis=1)[:, np.newaxis], 1)[:, 0]
     if len(params.axes) == params.rank:
-        best = np.where(np.isnan(rows[..., 0]), rows[..., 0], best)
+        best = np.where(np.isnan(runs[:, 0]), runs[:, 0], best)
     else:
         best = np.where(best > lowest, best, lowest)
     return (_restore(params, best, x),)

@@ -128,10 +128,8 @@ def _float_interpolation(before: int, after: int, align_corners: bool, half_pixe
     """
     scale = _float_scale(before, after, align_corners)
     position = np.arange(after).astype(np.float32)
-    if half_pixel_centers:
-        position = (position + np.float32(0.5)) * scale - np.float32(0.5)
-    else:
-        position = position * scale
+    half = np.float32(0.5 if half_pixel_centers else 0)
+    position = (position + half) * scale - half
     lower = np.maximum(np.floor(position).astype(np.int64), 0)
     upper = np.minimum(np.ceil(position).astype(np.int64), before - 1)
     weight = position - lower.astype(np.float32)
@@ -199,7 +197,7 @@ def float_resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array |
     def images(x: Array) -> Array:
         top = x.take(rows.lower, -3) * _along(-3, rows.lower_weight)
         bottom = x.take(rows.upper, -3) * _along(-3, rows.upper_weight)
-        total = top.take(columns.lower, -2)
+        total: Array = top.take(columns.lower, -2)
         total *= left
         for corner, taps, weight in (
             (bottom, columns.lower, left),

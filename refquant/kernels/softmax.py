@@ -6,7 +6,6 @@ internal/reference/softmax.h, log_softmax.h and integer_ops/log_softmax.h; inter
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -121,10 +120,7 @@ def log_softmax_params(node: Node) -> LogSoftmaxParams:
     if scale != 16 / 256 or zero_point != highest:
         raise node.invalid(f"the output needs scale 16/256 and zero point {highest}, not {scale!r} and {zero_point}")
     scaling = _diff_scaling(node, 1.0)
-    reverse = math.ldexp(1.0, 31 - scaling.left_shift) / scaling.multiplier
-    if reverse >= 1:
-        raise node.unsupported("the input scale is so small that TFLite's reference kernel ends the process")
-    record = quantize_multiplier(reverse)
+    record = quantize_multiplier(2.0 ** (31 - scaling.left_shift) / scaling.multiplier)
     return LogSoftmaxParams(
         node.place,
         scaling,
@@ -172,7 +168,8 @@ def _diff_scaling(node: Node, beta: float) -> DiffScaling:
 
 def _steps_below_maximum(x: Array) -> NDArray[np.uint8]:
     """max - x along the last axis, 0 to 255: the 8-bit difference modulo 256 is the true one."""
-    return np.subtract(x.max(axis=-1, keepdims=True), x).view(np.uint8)
+    steps: NDArray[np.uint8] = np.subtract(x.max(axis=-1, keepdims=True), x).view(np.uint8)
+    return steps
 
 
 def _sum_of_exps(scaling: DiffScaling, steps: NDArray[np.uint8], narrow: Narrow) -> Int64:
@@ -277,9 +274,9 @@ def float_softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]) ->
 
 
 def float_log_softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """(input - max) - log(sum of exp(input - max)), every operation in float32, the sum in order. arrays: input float32.
+    """(input - max) - log(sum of exp(input - max)), every operation in float32, the sum in order.
 
-    Source: tflite/kernels/internal/reference/log_softmax.h, LogSoftmax.
+    arrays: input float32. Source: tflite/kernels/internal/reference/log_softmax.h, LogSoftmax.
     """
 
     def rows(x: Array) -> Array:

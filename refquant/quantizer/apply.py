@@ -102,7 +102,7 @@ def _emit(model: Model, decision: Decision) -> tuple[list[int], list[Operator]]:
                     order.append(number)
                     convert([number], skip)
 
-    convert(list(order), last)
+    convert([*_in_block_order(model, decision), *order[len(graph.inputs) :]], last)
     for position, operator in enumerate(graph.operators):
         results = tuple(decision.results[position, number] for number in range(len(operator.outputs)))
         operators.append(_operator(model, decision, position, operator, results))
@@ -112,6 +112,13 @@ def _emit(model: Model, decision: Decision) -> tuple[list[int], list[Operator]]:
         operators.append(_conversion(forms[form], form))
         order.append(form)
     return order, operators
+
+
+def _in_block_order(model: Model, decision: Decision) -> list[int]:
+    """Input forms in the order of their conversions: parameters that spread to an input go before all others."""
+    inputs = [_input_form(decision, tensor) for tensor in model.graph.inputs]
+    spread = {form.source for form in decision.forms.values() if form.origin == "spread"}
+    return [*reversed([form for form in inputs if form in spread]), *(form for form in inputs if form not in spread)]
 
 
 def _constants_in_order(model: Model, decision: Decision) -> list[int]:
@@ -172,8 +179,8 @@ def _form_names(model: Model, decision: Decision, order: list[int], outputs: lis
 
 
 def _base_name(model: Model, form: Form) -> str:
-    """What the converter names a form after: a conversion it put at a calibrated tensor has no name of its own."""
-    if form.origin == "range":
+    """What the converter names a form after: a conversion at an input or at a calibrated tensor has no name of its own."""
+    if form.made in ("QUANTIZE", "DEQUANTIZE") and (form.origin == "range" or form.tensor in model.graph.inputs):
         return f"tfl.{form.made.lower()}"
     return model.graph.tensors[form.tensor].name
 

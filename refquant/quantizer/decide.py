@@ -162,8 +162,8 @@ class _Plan:
     # inputs, constants, results
 
     def plan_input(self, value: Value) -> None:
-        if not is_quantized(self.graph, value):
-            self.read_all(value, self.form(Form(value.tensor, None, "input")))
+        if not is_quantized(self.graph, value) or not value.uses:
+            self.read(value.uses, self.form(Form(value.tensor, None, "input")))
             return
         main = value.parameters
         origin = "range" if value.calibrated else "spread"
@@ -190,7 +190,7 @@ class _Plan:
             raw = self.form(Form(value.tensor, None, "operator"))
             self.results[position, number] = raw
             if not is_quantized(self.graph, value):
-                self.read_all(value, raw)
+                self.read(value.uses, raw)
                 return
             origin = "range" if value.calibrated else "spread"
             quantized = self.form(Form(value.tensor, value.parameters, "QUANTIZE", raw, origin=origin))
@@ -234,10 +234,11 @@ class _Plan:
             if number == 0 and takes_all:  # the first request moves every reader that no later one moves
                 main, before, raw = form, None, None
             else:
-                self.read_form(request.users, form, None, None)
-        self.read_form([use for use in value.uses if use not in self.reads], main, before, raw)
+                self.read_form(request.users, form, None, None, "spread")
+        origin = "range" if value.calibrated else "spread"
+        self.read_form([use for use in value.uses if use not in self.reads], main, before, raw, origin)
 
-    def read_form(self, uses: list[Use], form: int, before: int | None, raw: int | None) -> None:
+    def read_form(self, uses: list[Use], form: int, before: int | None, raw: int | None, origin: str) -> None:
         """int8 operators read the form; the others its float32: the raw one, or a DEQUANTIZE of what came before."""
         self.read([use for use in uses if self.is_int8(use)], form)
         others = [use for use in uses if not self.is_int8(use)]
@@ -257,15 +258,12 @@ class _Plan:
             self.read(outputs, source)
             outputs = []
         if inner or outputs:
-            origin = "range" if self.forms[form].origin == "range" else "spread"
-            self.read([*inner, *outputs], self.form(Form(self.forms[form].tensor, None, "DEQUANTIZE", source, origin=origin)))
+            dequantized = Form(self.forms[form].tensor, None, "DEQUANTIZE", source, origin=origin)
+            self.read([*inner, *outputs], self.form(dequantized))
 
     def read(self, uses: list[Use], form: int) -> None:
         for use in uses:
             self.reads[use] = form
-
-    def read_all(self, value: Value, form: int) -> None:
-        self.read(value.uses, form)
 
     def requantized(self, value: Value, source: int, parameters: Parameters, users: tuple[Use, ...]) -> int:
         form = self.form(Form(value.tensor, parameters, "QUANTIZE", source, origin="spread"))

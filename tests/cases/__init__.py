@@ -22,6 +22,7 @@ CASES: Mapping[str, Generator] = {
     "CONV_2D, filter and bias not constant": convolution.conv_2d_dynamic,
     "CONV_2D, accumulators that wrap": convolution.conv_2d_wrapping,
     "CONV_2D, large multipliers": convolution.conv_2d_large_multipliers,
+    "CONV_2D, around half-way points": convolution.conv_2d_bias_only,
     "CONV_2D, deep": convolution.conv_2d_deep,
     "CONV_2D float": convolution.conv_2d_float,
     "DEPTHWISE_CONV_2D": convolution.depthwise_conv_2d,

@@ -109,13 +109,14 @@ def same_tensor(rng: np.random.Generator, types: tuple[str, ...], shape: tuple[i
 def reshape(rng: np.random.Generator) -> Case:
     shape = some_shape(rng, 0, 5, zero=True)
     x, y = data_tensor(rng, MOVABLE, shape)
-    left, new = int(np.prod(shape)), []
+    left = int(np.prod(shape))
+    new: list[int] = []
     while left > 1 and rng.random() < 0.8:
         new.append(int(rng.choice([n for n in range(1, left + 1) if left % n == 0])))
         left //= new[-1]
-    new.append(left)
+    new = list(shape) if 0 in shape else [*new, left]
     rng.shuffle(new)
-    if rng.random() < 0.4 and 0 not in new:
+    if rng.random() < 0.4:
         new[int(rng.integers(len(new)))] = -1
     way = rng.random()
     if way < 0.25:
@@ -123,7 +124,8 @@ def reshape(rng: np.random.Generator) -> Case:
     if way < 0.35:  # a second operand that is no INT32 vector is not looked at
         values, dtype = [(3, np.int32), ([5, 7], np.int64), ([[2]], np.int32)][int(rng.integers(3))]
         return build(rng, "RESHAPE", [x, parameter(rng, values, dtype)], [y], {"new_shape": new})
-    return build(rng, "RESHAPE", [x, parameter(rng, new)], [y], {"new_shape": [9, 9]} if rng.random() < 0.3 else {})
+    operand = parameter(rng, new, runtime=0 if 0 in shape else 0.3)  # an empty dynamic tensor cannot be read
+    return build(rng, "RESHAPE", [x, operand], [y], {"new_shape": [9, 9]} if rng.random() < 0.3 else {})
 
 
 def squeeze(rng: np.random.Generator) -> Case:
@@ -220,8 +222,8 @@ def batch_to_space(rng: np.random.Generator) -> Case:
 
 def slice_(rng: np.random.Generator) -> Case:
     shape = some_shape(rng, 0, 7)
-    begin = [int(rng.integers(0, n)) for n in shape]
-    size = [int(rng.integers(1, n - b + 1)) for n, b in zip(shape, begin, strict=True)]
+    begin = [0 if rng.random() < 0.5 else int(rng.integers(0, n)) for n in shape]
+    size = [n - b if rng.random() < 0.6 else int(rng.integers(1, n - b + 1)) for n, b in zip(shape, begin, strict=True)]
     x, y = data_tensor(rng, MOVABLE, shape)
     y = T(tuple(size) if rng.random() < 0.6 else (), y.type, y.scale, y.zero_point)
     given = [-1 if b + s == n and rng.random() < 0.6 else s for n, b, s in zip(shape, begin, size, strict=True)]
@@ -267,7 +269,7 @@ def _strided_entry(rng: np.random.Generator, size: int, offset: bool) -> tuple[i
     while True:
         begin, end = (int(v) for v in rng.integers(-size - 2, size + 3, 2))
         stride = int(rng.choice([1, 1, 1, 2, 3, -1, -2, -5]))
-        masks = " ".join(m for m in ("begin", "end") if rng.random() < 0.2)
+        masks = " ".join(m for m in ("begin", "end") if rng.random() < 0.3)
         if rng.random() < 0.15 and -size <= begin < size:
             return begin, end, abs(stride), f"shrink {masks}"
         read = np.arange(size)[slice(None if "begin" in masks else begin, None if "end" in masks else end, stride)]

@@ -1,0 +1,364 @@
+"""Elementwise ops of two inputs, which broadcast to each other.
+
+ADD, SUB, MUL, DIV, SQUARED_DIFFERENCE, MAXIMUM, MINIMUM, FLOOR_DIV, FLOOR_MOD, the comparisons, LOGICAL_AND and
+LOGICAL_OR. The quantized kernels take int8 or uint8 codes; the plain ones integers, which wrap, float32, or bool.
+Source: tflite/kernels/add.cc, sub.cc, mul.cc, div.cc, squared_difference.cc, maximum_minimum.cc, floor_div.cc,
+floor_mod.cc, comparisons.cc, logical.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refquant.arithmetic.fixed_point import Int64
+from refquant.arithmetic.requantize import Record, Requantizer
+from refquant.errors import InvalidInput
+from refquant.kernels.activation import REAL_RANGES, clamp_float, fused_float_range
+from refquant.kernels.checks import expect_same_type
+from refquant.kernels.elementwise import (
+    by_pairs,
+    expect_binary,
+    finish,
+    fixed_point,
+    fused_stage,
+    positive_scale,
+)
+from refquant.kernels.kernel import Node, Operand, Shape
+from refquant.kernels.output_stage import OutputStage
+from refquant.model.graph import DTYPES, Array
+
+Function = Callable[[Array, Array], Array]
+
+ADD_LEFT_SHIFT = 20
+SQUARED_DIFFERENCE_LEFT_SHIFT = 7
+COMPARISON_LEFT_SHIFT = 8
+
+# ---- the quantized kernels: both inputs are brought to one scale ----
+
+
+@dataclass(frozen=True, slots=True)
+class InputScaling:
+    """requantize((code - zero_point) * 2^left_shift): an input on the scale that both inputs share."""
+
+    requantizer: Requantizer
+    record: Record
+    zero_point: int
+    left_shift: int
+
+
+@dataclass(frozen=True, slots=True)
+class TwoScalesParams:
+    """ADD, SUB, SQUARED_DIFFERENCE."""
+
+    input1: InputScaling
+    input2: InputScaling
+    output: OutputStage
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonParams:
+    """EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL."""
+
+    compare: Function
+    input1: InputScaling
+    input2: InputScaling
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class ProductParams:
+    """MUL."""
+
+    input1_zero_point: int
+    input2_zero_point: int
+    output: OutputStage
+    output_shapes: tuple[Shape]
+
+
+def add_params(node: Node) -> TwoScalesParams:
+    """Decodes ADD or SUB on int8 or uint8: each input becomes s_i / (2 max(s_1, s_2)) * 2^20 of its real steps.
+
+    2 max(s_1, s_2) and 2^20 s_out are float32; the quotients with them are float64.
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/add.cc, Prepare; sub.cc, PrepareGeneralSubOp.
+    """
+    twice, (input1, input2), shape = _to_one_scale(node, ADD_LEFT_SHIFT)
+    output_scale, _ = positive_scale(node, node.outputs[0])
+    with np.errstate(all="ignore"):
+        real = twice / np.float64(np.float32(2.0**ADD_LEFT_SHIFT) * output_scale)
+    _expect_below_one(node, "the output multiplier", real)
+    output = fused_stage(node, "the output multiplier", real)
+    return TwoScalesParams(input1, input2, output, (shape,))
+
+
+def squared_difference_params(node: Node) -> TwoScalesParams:
+    """Decodes SQUARED_DIFFERENCE on int8, as ADD with 2^7 for 2^20 and the output multiplier squared.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/squared_difference.cc, Prepare.
+    """
+    twice, (input1, input2), shape = _to_one_scale(node, SQUARED_DIFFERENCE_LEFT_SHIFT)
+    output_scale, _ = positive_scale(node, node.outputs[0])
+    with np.errstate(all="ignore"):
+        real = twice * twice / np.float64(np.float32(2.0 ** (2 * SQUARED_DIFFERENCE_LEFT_SHIFT)) * output_scale)
+    _expect_below_one(node, "the output multiplier", real)
+    output = fused_stage(node, "the output multiplier", real)
+    return TwoScalesParams(input1, input2, output, (shape,))
+
+
+def comparison_params(node: Node) -> ComparisonParams:
+    """Decodes a comparison of int8 or uint8 inputs: both become 2^8 times their real values.
+
+    Errors: InvalidModel; UnsupportedModel for a scale of 1 or more, which TFLite's kernel cannot represent.
+    Source: tflite/kernels/comparisons.cc, ComparisonQuantized.
+    """
+    a, b, shape = expect_binary(node)
+    _expect_bool_output(node)
+    inputs = [_input_scaling(node, operand, scale, COMPARISON_LEFT_SHIFT) for operand, scale in _scales(node, a, b)]
+    return ComparisonParams(FUNCTIONS[node.op], inputs[0], inputs[1], (shape,))
+
+
+def mul_params(node: Node) -> ProductParams:
+    """Decodes MUL on int8 or uint8: the multiplier is s_1 * s_2 / s_out, each step rounded to float32.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/mul.cc, Prepare.
+    """
+    a, b, shape = expect_binary(node)
+    expect_same_type(node, a, node.outputs[0])
+    (scale1, zero_point1), (scale2, zero_point2) = positive_scale(node, a), positive_scale(node, b)
+    output_scale, _ = positive_scale(node, node.outputs[0])
+    with np.errstate(all="ignore"):
+        real = scale1 * scale2 / output_scale
+    return ProductParams(zero_point1, zero_point2, fused_stage(node, "the output multiplier", real), (shape,))
+
+
+def _to_one_scale(node: Node, left_shift: int) -> tuple[np.float64, list[InputScaling], Shape]:
+    """(twice the larger input scale, both inputs scaled by it, the output's shape)."""
+    a, b, shape = expect_binary(node)
+    expect_same_type(node, a, node.outputs[0])
+    scales = _scales(node, a, b)
+    with np.errstate(over="ignore"):
+        twice = np.float64(np.float32(2) * max(scale for _, scale in scales))
+    return twice, [_input_scaling(node, operand, scale / twice, left_shift) for operand, scale in scales], shape
+
+
+def _scales(node: Node, a: Operand, b: Operand) -> list[tuple[Operand, np.float64]]:
+    return [(operand, np.float64(positive_scale(node, operand)[0])) for operand in (a, b)]
+
+
+def _input_scaling(node: Node, operand: Operand, real: np.float64, left_shift: int) -> InputScaling:
+    what = f"the multiplier of input '{operand.name}'"
+    _expect_below_one(node, what, real)
+    _, zero_point = positive_scale(node, operand)
+    requantizer: Requantizer = node.arithmetic[f"{node.op}.requantizer"]
+    return InputScaling(requantizer, fixed_point(node, what, real), zero_point, left_shift)
+
+
+def _expect_below_one(node: Node, what: str, real: np.float64) -> None:
+    """Multipliers that only ever shift right: TFLite ends the process for others.
+
+    Source: tflite/kernels/internal/quantization_util.cc, QuantizeMultiplierSmallerThanOneExp.
+    """
+    if not 0 < real < 1 - 2.0**-32:
+        raise node.unsupported(
+            f"{what} is {float(real)!r}; TFLite's kernel only shifts right, which needs one above 0 and below 1, and "
+            "ends the process or is undefined otherwise. Check the scales of the operator's tensors"
+        )
+
+
+def _expect_bool_output(node: Node) -> None:
+    if node.outputs[0].type != "BOOL":
+        raise node.invalid(f"the output must be BOOL, not {node.outputs[0].type}")
+
+
+def _scaled(scaling: InputScaling, codes: Array) -> Int64:
+    steps = (codes.astype(np.int64) - scaling.zero_point) << scaling.left_shift
+    return scaling.requantizer.apply(steps, scaling.record)
+
+
+def _sum_of_codes(params: TwoScalesParams, a: Array, b: Array) -> Array:
+    return finish(params.output, _scaled(params.input1, a) + _scaled(params.input2, b))
+
+
+def _difference_of_codes(params: TwoScalesParams, a: Array, b: Array) -> Array:
+    return finish(params.output, _scaled(params.input1, a) - _scaled(params.input2, b))
+
+
+def _squared_difference_of_codes(params: TwoScalesParams, a: Array, b: Array) -> Array:
+    difference = _scaled(params.input1, a) - _scaled(params.input2, b)
+    return finish(params.output, difference * difference)
+
+
+def _product_of_codes(params: ProductParams, a: Array, b: Array) -> Array:
+    steps = (a.astype(np.int64) - params.input1_zero_point) * (b.astype(np.int64) - params.input2_zero_point)
+    return finish(params.output, steps)
+
+
+def _comparison_of_codes(params: ComparisonParams, a: Array, b: Array) -> Array:
+    return np.asarray(params.compare(_scaled(params.input1, a), _scaled(params.input2, b)))
+
+
+def add(params: TwoScalesParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """clamp(requantize(v1 + v2) + zero_point), v_i = requantize((input_i - zero_point_i) * 2^20).
+
+    arrays: two int8 or uint8 arrays. Returns the same type in the broadcast shape.
+    Source: tflite/kernels/internal/reference/integer_ops/add.h, AddFunc; reference/add.h, AddElementwise.
+    """
+    return by_pairs(_sum_of_codes, params, arrays)
+
+
+def sub(params: TwoScalesParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """clamp(requantize(v1 - v2) + zero_point), v_i as in ADD. arrays: two int8 or uint8 arrays.
+
+    Source: tflite/kernels/internal/reference/sub.h, SubElementwise.
+    """
+    return by_pairs(_difference_of_codes, params, arrays)
+
+
+def squared_difference(params: TwoScalesParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """clamp(requantize((v1 - v2)^2) + zero_point), v_i = requantize((input_i - zero_point_i) * 2^7). arrays: two int8.
+
+    Source: tflite/kernels/squared_difference.cc, SquaredDifference.
+    """
+    return by_pairs(_squared_difference_of_codes, params, arrays)
+
+
+def mul(params: ProductParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """clamp(requantize((input1 - zero_point1) * (input2 - zero_point2)) + zero_point). arrays: two int8 or uint8.
+
+    Source: tflite/kernels/internal/reference/integer_ops/mul.h and reference/mul.h, MulElementwise.
+    """
+    return by_pairs(_product_of_codes, params, arrays)
+
+
+def comparison(params: ComparisonParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """compare(v1, v2), v_i = requantize((input_i - zero_point_i) * 2^8). arrays: two int8 or uint8. Returns bool.
+
+    Source: tflite/kernels/internal/reference/comparisons.h, ComparisonWithScaling.
+    """
+    return by_pairs(_comparison_of_codes, params, arrays)
+
+
+# ---- plain values: integers, which wrap, float32, bool ----
+
+
+@dataclass(frozen=True, slots=True)
+class PlainParams:
+    """clamp(function(input1, input2)). `clamp`: the bounds of the fused activation, None for no clamp at all."""
+
+    place: str
+    function: Function
+    clamp: tuple[Any, Any] | None
+    output_shapes: tuple[Shape]
+
+
+def plain_params(node: Node) -> PlainParams:
+    """Decodes an op of two inputs of one type, with its fused activation if the op has one. Errors: InvalidModel."""
+    a, _, shape = expect_binary(node)
+    expect_same_type(node, a, node.outputs[0])
+    return PlainParams(node.place, FUNCTIONS[node.op], _plain_clamp(node, a.type), (shape,))
+
+
+def plain_comparison_params(node: Node) -> PlainParams:
+    """Decodes a comparison of two inputs of one type. Errors: InvalidModel."""
+    _, _, shape = expect_binary(node)
+    _expect_bool_output(node)
+    return PlainParams(node.place, FUNCTIONS[node.op], None, (shape,))
+
+
+def _plain_clamp(node: Node, type: str) -> tuple[Any, Any] | None:
+    """Source: tflite/kernels/kernel_util.h, CalculateActivationRange."""
+    activation = node.options.get("fused_activation_function", "NONE")
+    if type == "FLOAT32":
+        return fused_float_range(node) if "fused_activation_function" in node.options else None
+    if activation not in REAL_RANGES:
+        raise node.invalid(f"unknown fused activation {activation!r}; there are: {', '.join(REAL_RANGES)}")
+    low, high = REAL_RANGES[activation]
+    dtype = DTYPES[type]
+    return None if low is None else (dtype.type(low), dtype.type(np.iinfo(dtype).max if high is None else high))
+
+
+def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """clamp(function(input1, input2)). arrays: two of one type: integers, which wrap, float32 or bool.
+
+    Source: tflite/kernels/internal/reference/add.h, sub.h, mul.h, div.h, maximum_minimum.h, comparisons.h and
+    binary_function.h; tflite/kernels/logical.cc.
+    """
+    a, b = arrays
+    assert a is not None
+    assert b is not None
+    with np.errstate(all="ignore"):
+        result = np.asarray(params.function(a, b))
+        return (result if params.clamp is None else clamp_float(result, *params.clamp),)
+
+
+def plain_division(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """`plain` for a division that refuses divisors of 0, and the minimum of an integer type divided by -1.
+
+    Errors: InvalidInput. Source: tflite/kernels/div.cc, floor_div.cc and floor_mod.cc, Eval.
+    """
+    a, b = arrays
+    assert a is not None
+    assert b is not None
+    if not b.all():
+        raise InvalidInput(f"{params.place}: a divisor is 0; TFLite's kernel refuses it")
+    if a.dtype.kind == "i" and ((a == np.iinfo(a.dtype).min) & (b == -1)).any():
+        raise InvalidInput(f"{params.place}: {np.iinfo(a.dtype).min} is divided by -1; the quotient leaves {a.dtype}")
+    return plain(params, arrays)
+
+
+def _larger(a: Array, b: Array) -> Array:
+    """a where a > b, else b: a NaN in either gives b."""
+    return np.where(a > b, a, b) if a.dtype.kind == "f" else np.maximum(a, b)
+
+
+def _smaller(a: Array, b: Array) -> Array:
+    return np.where(a < b, a, b) if a.dtype.kind == "f" else np.minimum(a, b)
+
+
+def _squared_difference(a: Array, b: Array) -> Array:
+    difference = np.asarray(a - b)
+    return np.asarray(difference * difference)
+
+
+def _quotient(a: Array, b: Array) -> Array:
+    """a / b in the type; integers truncated towards zero (exact: float64 holds every quotient of int32 closely)."""
+    return a / b if a.dtype.kind == "f" else np.trunc(a / b).astype(a.dtype)
+
+
+def _floor_quotient(a: Array, b: Array) -> Array:
+    """floor(a / b), the division in float64. Source: tflite/kernels/internal/reference/floor_div.h."""
+    return np.floor(a.astype(np.float64) / b).astype(a.dtype)
+
+
+def _floor_remainder(a: Array, b: Array) -> Array:
+    """C's remainder, plus b where it is not 0 and its sign is not b's.
+
+    Source: tflite/kernels/internal/reference/floor_mod.h, FloorMod.
+    """
+    remainder = np.asarray(np.fmod(a, b))
+    return np.where((remainder != 0) & ((b < 0) != (remainder < 0)), remainder + b, remainder)
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "ADD": np.add,
+    "SUB": np.subtract,
+    "MUL": np.multiply,
+    "DIV": _quotient,
+    "SQUARED_DIFFERENCE": _squared_difference,
+    "MAXIMUM": _larger,
+    "MINIMUM": _smaller,
+    "FLOOR_DIV": _floor_quotient,
+    "FLOOR_MOD": _floor_remainder,
+    "EQUAL": np.equal,
+    "NOT_EQUAL": np.not_equal,
+    "LESS": np.less,
+    "LESS_EQUAL": np.less_equal,
+    "GREATER": np.greater,
+    "GREATER_EQUAL": np.greater_equal,
+    "LOGICAL_AND": np.logical_and,
+    "LOGICAL_OR": np.logical_or,
+}

@@ -1,0 +1,166 @@
+"""What the elementwise families share: broadcasting, tables over all codes of an 8-bit tensor, checked multipliers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from refquant.arithmetic.fixed_point import Int64
+from refquant.arithmetic.requantize import Record, Requantizer, requantize_and_clamp
+from refquant.errors import InvalidInput
+from refquant.kernels.activation import fused_range
+from refquant.kernels.checks import expect_counts, expect_same_type
+from refquant.kernels.kernel import Node, Operand, Shape
+from refquant.kernels.output_stage import OutputStage
+from refquant.model.graph import DTYPES, Array
+
+MAX_BROADCAST_RANK = 8  # TFLite's broadcasting loop ends the process beyond
+
+# Elements from which looking results up in a table of all 65,536 pairs of codes takes less time than computing them.
+TABLE_FROM = 1 << 15
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeParams:
+    """An op that has nothing but shapes to decode."""
+
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class LookupParams:
+    """A unary op on 8-bit codes as its table: 256 results, by the code's byte (int8: 0 to 127, then -128 to -1).
+
+    Codes below `lowest` are refused in a run, with `refusal` as the reason.
+    """
+
+    table: Array
+    output_shapes: tuple[Shape]
+    lowest: int | None = None
+    refusal: str = ""
+
+
+def all_codes(type: str) -> Array:
+    """The 256 codes of "INT8" or "UINT8" in the order of their bytes."""
+    return np.arange(256, dtype=np.uint8).view(DTYPES[type])
+
+
+def code_range(type: str) -> tuple[int, int]:
+    """The least and the largest code of an integer type."""
+    info = np.iinfo(DTYPES[type])
+    return int(info.min), int(info.max)
+
+
+def broadcast_shape(node: Node, a: Operand, b: Operand) -> Shape:
+    """The shape in which a and b meet: NumPy's rule, over at most 8 dimensions unless the shapes are equal.
+
+    Errors: InvalidModel.
+    Source: tflite/kernels/kernel_util.cc, CalculateShapeForBroadcast; internal/reference/broadcast_loop.h.
+    """
+    if a.shape == b.shape:
+        return a.shape
+    try:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise node.invalid(f"the shapes {list(a.shape)} and {list(b.shape)} do not broadcast to each other") from None
+    if len(shape) > MAX_BROADCAST_RANK:
+        raise node.invalid(f"broadcasts over at most {MAX_BROADCAST_RANK} dimensions, not {len(shape)}")
+    return shape
+
+
+def expect_binary(node: Node) -> tuple[Operand, Operand, Shape]:
+    """The two inputs of one type, and the shape in which they meet. Errors: InvalidModel."""
+    expect_counts(node, 2, 1)
+    a, b = node.input(0), node.input(1)
+    expect_same_type(node, a, b)
+    return a, b, broadcast_shape(node, a, b)
+
+
+def expect_unary(node: Node) -> Operand:
+    """The one input, of the output's type. Errors: InvalidModel."""
+    expect_counts(node, 1, 1)
+    expect_same_type(node, node.input(0), node.outputs[0])
+    return node.input(0)
+
+
+def unary_params(node: Node) -> ShapeParams:
+    """Decodes an op of one input whose output has its type and shape. Errors: InvalidModel."""
+    return ShapeParams((expect_unary(node).shape,))
+
+
+def positive_scale(node: Node, operand: Operand) -> tuple[np.float32, int]:
+    """(scale as float32, zero_point) of a per-tensor quantized operand. InvalidModel unless the scale is positive."""
+    scale, zero_point = node.scale_and_zero_point(operand)
+    if not scale > 0:
+        raise node.invalid(f"the scale of '{operand.name}' must be positive, not {scale!r}")
+    return np.float32(scale), zero_point
+
+
+def fixed_point(node: Node, what: str, real: float | np.floating[Any]) -> Record:
+    """`real` as the record of the runtime's "<OP>.requantizer"; UnsupportedModel if it cannot be one.
+
+    what: the words for the multiplier in an error message.
+    """
+    requantizer: Requantizer = node.arithmetic[f"{node.op}.requantizer"]
+    if not (math.isfinite(real) and real >= 0):
+        raise node.unsupported(f"{what} is {float(real)!r}, which is no multiplier; check the scales of the tensors")
+    return requantizer.prepare(float(real), node.place)
+
+
+def fused_stage(node: Node, what: str, real: float | np.floating[Any]) -> OutputStage:
+    """The output stage with the multiplier `real`, the parameters of output 0 and the clamp of the fused activation."""
+    record = fixed_point(node, what, real)
+    _, zero_point = positive_scale(node, node.outputs[0])
+    requantizer: Requantizer = node.arithmetic[f"{node.op}.requantizer"]
+    dtype = DTYPES[node.outputs[0].type]
+    return OutputStage(requantizer, record, zero_point, *fused_range(node), dtype, node.narrow)
+
+
+def finish(stage: OutputStage, accumulator: Array) -> Array:
+    """The output codes of an accumulator of int32 values, of any shape and integer dtype."""
+    return requantize_and_clamp(
+        stage.requantizer, accumulator, stage.record, stage.zero_point, stage.low, stage.high, stage.dtype
+    )
+
+
+def table_params(node: Node, compute: Callable[[Int64], Array], lowest: int | None = None, refusal: str = "") -> Any:
+    """LookupParams whose table is compute(all codes as int64), cast to the output's type."""
+    output = node.outputs[0]
+    table = np.asarray(compute(all_codes(node.input(0).type).astype(np.int64))).astype(DTYPES[output.type])
+    return LookupParams(table, (node.input(0).shape,), lowest, f"{node.place}: {refusal}")
+
+
+def look_up(params: LookupParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """output = table[byte of the code].
+
+    arrays: int8 or uint8 of any shape. Returns the table's type in the same shape.
+    Errors: InvalidInput for a code below `lowest`.
+    Source: tflite/kernels/internal/reference/integer_ops/lut.h, LookupTable.
+    """
+    (x,) = arrays
+    assert x is not None
+    if params.lowest is not None and x.size and x.min() < params.lowest:
+        raise InvalidInput(params.refusal)
+    return (np.asarray(params.table.take(x.view(np.uint8))),)
+
+
+def by_pairs(compute: Callable[[P, Array, Array], Array], params: P, arrays: Sequence[Array | None]) -> tuple[Array]:
+    """compute(params, a, b), for large 8-bit arrays by way of its results for all 65,536 pairs of codes.
+
+    compute: an elementwise function that broadcasts a against b.
+    """
+    a, b = arrays
+    assert a is not None
+    assert b is not None
+    if math.prod(np.broadcast_shapes(a.shape, b.shape)) < TABLE_FROM:
+        return (compute(params, a, b),)
+    codes = np.arange(256, dtype=np.uint8)
+    table = compute(params, codes.view(a.dtype)[:, np.newaxis], codes.view(b.dtype)).reshape(-1)
+    pair = a.view(np.uint8).astype(np.uint16) << 8
+    return (table.take(pair | b.view(np.uint8)),)

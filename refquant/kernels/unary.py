@@ -1,0 +1,381 @@
+"""Elementwise ops of one input whose int8 form is computed in integers: the RELUs, LEAKY_RELU, PRELU, HARD_SWISH, ABS,
+RSQRT, SQRT, NEG; and the float32 form of every op of one input.
+
+On 8-bit codes all but PRELU are tables of 256 entries, computed here by the kernel's own arithmetic.
+Source: tflite/kernels/activations.cc, elementwise.cc, neg.cc, exp.cc, floor.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refquant.arithmetic.fixed_point import Int64, saturate, saturating_rounding_doubling_high_mul
+from refquant.arithmetic.float_functions import expf, gelu, gelu_approximate, logf, logistic, rsqrtf, sqrtf, tanhf
+from refquant.arithmetic.inverse import inverse_sqrt_multiplier
+from refquant.arithmetic.multiplier import (
+    Multiplier,
+    check_shift,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    round_half_away,
+)
+from refquant.arithmetic.requantize import Record, Requantizer
+from refquant.kernels.checks import expect_counts, expect_same_type
+from refquant.kernels.elementwise import (
+    LookupParams,
+    broadcast_shape,
+    by_pairs,
+    code_range,
+    expect_unary,
+    fixed_point,
+    positive_scale,
+    table_params,
+)
+from refquant.kernels.kernel import Node, Shape
+from refquant.model.graph import DTYPES, Array
+
+# The real bounds of the RELU ops; None: the bound of the type.
+RELU_RANGES: Mapping[str, tuple[float | None, float | None]] = {
+    "RELU": (0.0, None),
+    "RELU6": (0.0, 6.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+    "RELU_0_TO_1": (0.0, 1.0),
+}
+
+RSQRT_LEFT_SHIFT = 20
+
+
+def _requantized(node: Node, steps: Int64, record: Record) -> Int64:
+    requantizer: Requantizer = node.arithmetic[f"{node.op}.requantizer"]
+    return requantizer.apply(steps, record)
+
+
+def _scales(node: Node) -> tuple[np.float32, int, np.float32, int]:
+    """(input scale, its zero point, output scale, its zero point)."""
+    return (*positive_scale(node, node.input(0)), *positive_scale(node, node.outputs[0]))
+
+
+def relu_params(node: Node) -> LookupParams:
+    """The table clamp(requantize(code - zp_in) + zp_out, lo, hi) of a RELU op on int8 or uint8.
+
+    The multiplier is s_in / s_out, and a bound zp_out + round(bound / s_out), both divided in float32.
+    Errors: InvalidModel, UnsupportedModel.
+    Source: tflite/kernels/activations.cc, ReluPrepare and QuantizedReluX; internal/reference/reference_ops.h, ReluX.
+    """
+    expect_unary(node)
+    scale, zero_point, output_scale, output_zero_point = _scales(node)
+    with np.errstate(over="ignore"):
+        record = fixed_point(node, "input scale / output scale", scale / output_scale)
+    least, largest = code_range(node.outputs[0].type)
+    low, high = RELU_RANGES[node.op]
+    lo = least if low is None else max(least, output_zero_point + _steps(node, low, output_scale))
+    hi = largest if high is None else min(largest, output_zero_point + _steps(node, high, output_scale))
+
+    def table(codes: Int64) -> Int64:
+        return np.minimum(np.maximum(_requantized(node, codes - zero_point, record) + output_zero_point, lo), hi)
+
+    return table_params(node, table)
+
+
+def _steps(node: Node, real: float, scale: np.float32) -> int:
+    with np.errstate(over="ignore"):
+        steps = float(round_half_away(np.float32(real) / scale))
+    if not abs(steps) < 2**31 - 256:
+        raise node.unsupported(f"the bound {real} does not fit int32 at the output scale {float(scale)!r}")
+    return int(steps)
+
+
+def leaky_relu_params(node: Node) -> LookupParams:
+    """The table clamp(requantize(v) + zp_out), v = code - zp_in, with s_in * alpha / s_out as the multiplier for v < 0.
+
+    The other multiplier is s_in / s_out; all in float32. A negative alpha negates what its magnitude gives.
+    Errors: InvalidModel, UnsupportedModel.
+    Source: tflite/kernels/activations.cc, LeakyReluPrepare; internal/reference/leaky_relu.h, QuantizeLeakyRelu.
+    """
+    expect_unary(node)
+    scale, zero_point, output_scale, output_zero_point = _scales(node)
+    alpha = np.float32(node.options.get("alpha", 0.0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        identity = fixed_point(node, "input scale / output scale", scale / output_scale)
+        real_alpha = scale * alpha / output_scale
+    negative = fixed_point(node, "|input scale * alpha / output scale|", np.abs(real_alpha))
+    sign = -1 if real_alpha < 0 else 1
+
+    def table(codes: Int64) -> Int64:
+        v = codes - zero_point
+        scaled = np.where(v >= 0, _requantized(node, v, identity), sign * _requantized(node, v, negative))
+        return np.clip(scaled + output_zero_point, *code_range(node.outputs[0].type))
+
+    return table_params(node, table)
+
+
+def hard_swish_params(node: Node) -> LookupParams:
+    """The table of x * relu6(x + 3) / 6 on int8 or uint8, in 16-bit fixed point.
+
+    Errors: InvalidModel, UnsupportedModel.
+    Source: tflite/kernels/activations.cc, HardSwishPrepare; internal/reference/hard_swish.h, HardSwish.
+    """
+    expect_unary(node)
+    scale, zero_point, output_scale, output_zero_point = _scales(node)
+    with np.errstate(over="ignore"):
+        hires_scale = np.float32(1 / 128) * scale
+        multiplier, exponent = _multiplier_16(node, hires_scale / output_scale)
+        reluish_multiplier, reluish_exponent = _multiplier_16(node, hires_scale / np.float32(3 / 32768))
+    if exponent > 0:
+        raise node.invalid(
+            f"input scale / 128 / output scale is {float(hires_scale / output_scale)!r} and must be below 1"
+        )
+
+    def table(codes: Int64) -> Int64:
+        hires = (codes - zero_point) << 7
+        preshift = saturating_rounding_doubling_high_mul(hires, multiplier, 16)
+        reluish = hires if reluish_exponent <= 0 else saturate(hires << (reluish_exponent - 1), 16)
+        reluish = saturating_rounding_doubling_high_mul(reluish, reluish_multiplier, 16)
+        reluish = saturate(reluish << 1, 16) if reluish_exponent > 0 else _divide_by_pot_16(reluish, -reluish_exponent)
+        reluish = (reluish + (1 << 15)) >> 1
+        product = reluish * preshift
+        output = (np.abs(product) >> 15) * np.sign(product)  # truncated towards 0, against the bias of the roundings
+        output = _wrap_16(_divide_by_pot_16(output, -exponent) + output_zero_point)
+        return np.clip(output, *code_range(node.outputs[0].type))
+
+    return table_params(node, table)
+
+
+def _multiplier_16(node: Node, real: np.floating[Any]) -> tuple[int, int]:
+    """(multiplier with 15 bits after the point, shift).
+
+    Source: tflite/kernels/internal/common.h, DownScaleInt32ToInt16Multiplier.
+    """
+    if not np.isfinite(real):
+        raise node.unsupported("the ratio of input scale and output scale is not finite")
+    record = check_shift(quantize_multiplier(np.float64(real)), node.place)
+    return min((int(record.multiplier[0]) + (1 << 15)) >> 16, 2**15 - 1), int(record.shift[0])
+
+
+def _wrap_16(x: Int64) -> Int64:
+    return x.astype(np.int16).astype(np.int64)
+
+
+def _divide_by_pot_16(x: Int64, exponent: int) -> Int64:
+    """gemmlowp's RoundingDivideByPOT on int16: half away from zero.
+
+    Beyond an exponent of 15 its mask wraps to -1, so that every positive x gives 1 and every negative one -1.
+    Source: google/gemmlowp, fixedpoint/fixedpoint.h.
+    """
+    mask = int(np.int64((1 << exponent) - 1).astype(np.int16))
+    return (x >> exponent) + ((x & mask) > (mask >> 1) + (x < 0))
+
+
+def abs_params(node: Node) -> LookupParams:
+    """The table clamp(requantize(|code - zp_in|) + zp_out) of ABS on int8; without requantization for equal scales.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/elementwise.cc, GenericPrepare, AbsEvalQuantized.
+    """
+    expect_unary(node)
+    scale, zero_point, output_scale, output_zero_point = _scales(node)
+    with np.errstate(over="ignore"):
+        record = fixed_point(node, "input scale / output scale", scale / output_scale)
+
+    def table(codes: Int64) -> Int64:
+        magnitude = np.abs(codes - zero_point)
+        scaled = magnitude if scale == output_scale else _requantized(node, magnitude, record)
+        return np.clip(scaled + output_zero_point, *code_range(node.outputs[0].type))
+
+    return table_params(node, table)
+
+
+def rsqrt_params(node: Node) -> LookupParams:
+    """The table of RSQRT on int8: 1/sqrt(code - zp_in) in Q20, times 1 / (sqrt(s_in) * s_out); the maximum for 0.
+
+    sqrt(s_in) * s_out is float32, its reciprocal float64. A run refuses codes below the zero point.
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/elementwise.cc, RsqrtEvalQuantizedInt8.
+    """
+    expect_unary(node)
+    scale, zero_point, output_scale, output_zero_point = _scales(node)
+    least, largest = code_range("INT8")
+    with np.errstate(all="ignore"):
+        real = 1.0 / np.float64(np.sqrt(scale) * output_scale)
+    if not np.isfinite(real):
+        raise node.unsupported("1 / (sqrt(input scale) * output scale) is not finite")
+    unshifted = quantize_multiplier(real)
+    record = check_shift(Multiplier(unshifted.multiplier, unshifted.shift - np.int32(RSQRT_LEFT_SHIFT)), node.place)
+
+    def table(codes: Int64) -> Int64:
+        v = np.maximum(codes - zero_point, 0)
+        inverse, shift = inverse_sqrt_multiplier(v)
+        data = multiply_by_quantized_multiplier(1, inverse, shift + RSQRT_LEFT_SHIFT)
+        scaled = multiply_by_quantized_multiplier(data, record.multiplier, record.shift) + output_zero_point
+        return np.where(v == 0, largest, np.clip(scaled, least, largest))
+
+    return table_params(node, table, zero_point, "RSQRT of a value below 0, which TFLite's kernel refuses")
+
+
+def sqrt_params(node: Node) -> LookupParams:
+    """The table clamp(trunc(sqrt(s_in * (code - zp_in)) / s_out) + zp_out) of SQRT on int8, in float32.
+
+    A run refuses codes below the zero point. Errors: InvalidModel, UnsupportedModel.
+    Source: tflite/kernels/elementwise.cc, SqrtEvalQuantized.
+    """
+    expect_unary(node)
+    scale, zero_point, output_scale, output_zero_point = _scales(node)
+
+    def table(codes: Int64) -> Int64:
+        real = scale * np.maximum(codes - zero_point, 0).astype(np.float32)
+        with np.errstate(over="ignore"):
+            steps = np.sqrt(real) / output_scale
+        if not steps.max() < 2.0**31 - 256:
+            raise node.unsupported(f"results leave int32 at the output scale {float(output_scale)!r}")
+        return np.clip(steps.astype(np.int64) + output_zero_point, *code_range("INT8"))
+
+    return table_params(node, table, zero_point, "SQRT of a value below 0, which TFLite's kernel refuses")
+
+
+# ---- PRELU ----
+
+
+@dataclass(frozen=True, slots=True)
+class PreluParams:
+    """PRELU on int8 or uint8: `positive` is the multiplier of inputs >= 0, `negative` that of the products below."""
+
+    requantizer: Requantizer
+    input_zero_point: int
+    alpha_zero_point: int
+    output_zero_point: int
+    positive: Record
+    negative: Record
+    output_type: str
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class FloatParams:
+    """A float32 op of one input, or PRELU: `function` of the inputs."""
+
+    function: Callable[..., Array]
+    output_shapes: tuple[Shape]
+
+
+def _prelu_shape(node: Node) -> Shape:
+    expect_counts(node, 2, 1)
+    input, alpha = node.input(0), node.input(1)
+    expect_same_type(node, input, alpha)
+    expect_same_type(node, input, node.outputs[0])
+    if broadcast_shape(node, input, alpha) != input.shape:
+        raise node.invalid(f"alpha of shape {list(alpha.shape)} does not broadcast to the input's {list(input.shape)}")
+    return input.shape
+
+
+def prelu_params(node: Node) -> PreluParams:
+    """Decodes PRELU on int8 or uint8: the multipliers are s_in / s_out and s_in * s_alpha / s_out, in float32.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, PreluPrepare.
+    """
+    shape = _prelu_shape(node)
+    scale, zero_point, output_scale, output_zero_point = _scales(node)
+    alpha_scale, alpha_zero_point = positive_scale(node, node.input(1))
+    with np.errstate(over="ignore"):
+        positive = fixed_point(node, "input scale / output scale", scale / output_scale)
+        negative = fixed_point(node, "input scale * alpha scale / output scale", scale * alpha_scale / output_scale)
+    return PreluParams(
+        node.arithmetic["PRELU.requantizer"],
+        zero_point,
+        alpha_zero_point,
+        output_zero_point,
+        positive,
+        negative,
+        node.outputs[0].type,
+        (shape,),
+    )
+
+
+def prelu(params: PreluParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """clamp(requantize(v) + zp_out), v = input - zp_in; for v < 0 requantize(v * (alpha - zp_alpha)).
+
+    arrays: input and alpha, int8 or uint8. Returns the same type in the input's shape.
+    Source: tflite/kernels/internal/reference/prelu.h, Prelu.
+    """
+    return by_pairs(_prelu_of_codes, params, arrays)
+
+
+def _prelu_of_codes(params: PreluParams, x: Array, alpha: Array) -> Array:
+    v = x.astype(np.int64) - params.input_zero_point
+    product = v * (alpha.astype(np.int64) - params.alpha_zero_point)
+    positive = params.requantizer.apply(v, params.positive)
+    scaled = np.where(v >= 0, positive, params.requantizer.apply(product, params.negative))
+    codes = np.clip(scaled + params.output_zero_point, *code_range(params.output_type))
+    return codes.astype(DTYPES[params.output_type])
+
+
+# ---- plain values ----
+
+
+def float_params(node: Node) -> FloatParams:
+    """Decodes an op of one float32 (ABS, NEG: or integer) input. Errors: InvalidModel."""
+    return FloatParams(FUNCTIONS[node.op], (expect_unary(node).shape,))
+
+
+def float_leaky_relu_params(node: Node) -> FloatParams:
+    """Decodes LEAKY_RELU on float32. Errors: InvalidModel."""
+    alpha = np.float32(node.options.get("alpha", 0.0))
+    return FloatParams(lambda x: np.where(x > 0, x, x * alpha), (expect_unary(node).shape,))
+
+
+def float_gelu_params(node: Node) -> FloatParams:
+    """Decodes GELU on float32. Errors: InvalidModel."""
+    function = gelu_approximate if node.options.get("approximate", False) else gelu
+    return FloatParams(function, (expect_unary(node).shape,))
+
+
+def float_prelu_params(node: Node) -> FloatParams:
+    """Decodes PRELU on float32. Errors: InvalidModel."""
+    return FloatParams(lambda x, alpha: np.where(x >= 0, x, x * alpha), (_prelu_shape(node),))
+
+
+def float_function(params: FloatParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """function(inputs), elementwise; float32, or the integers of ABS, NEG and SIGN, which wrap.
+
+    Source: tflite/kernels/internal/reference/ and tflite/kernels/elementwise.cc, by the op's name.
+    """
+    with np.errstate(all="ignore"):
+        return (np.asarray(params.function(*arrays)),)
+
+
+def _clamp(low: float, high: float) -> Callable[[Array], Array]:
+    """high where x > high, low where x < low, else x, so that a NaN and a -0.0 stay."""
+    lo, hi = np.float32(low), np.float32(high)
+    return lambda x: np.where(x > hi, hi, np.where(x < lo, lo, x))
+
+
+def _hard_swish(x: Array) -> Array:
+    """x * min(6, max(0, x + 3)) / 6; a NaN in the inner factor counts as 0.
+
+    Source: tflite/kernels/internal/reference/hard_swish.h, HardSwish.
+    """
+    zero, six = np.float32(0), np.float32(6)
+    shifted = x + np.float32(3)
+    shifted = np.where(zero < shifted, shifted, zero)
+    return x * np.where(shifted < six, shifted, six) / six
+
+
+FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
+    "RELU": _clamp(0, np.inf),
+    "RELU6": _clamp(0, 6),
+    "RELU_N1_TO_1": _clamp(-1, 1),
+    "RELU_0_TO_1": _clamp(0, 1),
+    "HARD_SWISH": _hard_swish,
+    "ABS": np.abs,
+    "NEG": np.negative,
+    "SQRT": sqrtf,
+    "RSQRT": rsqrtf,
+    "SQUARE": np.square,
+    "FLOOR": np.floor,
+    "LOGISTIC": logistic,
+    "TANH": tanhf,
+    "EXP": expf,
+    "LOG": logf,
+    "LOGICAL_NOT": np.logical_not,
+}

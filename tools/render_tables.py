@@ -1,0 +1,95 @@
+"""Writes the tables of README.md from golden/ and the errata: `python tools/render_tables.py` (`--check` only compares).
+
+Each table stands between two marks, <!-- begin NAME --> and <!-- end NAME -->; no number in them is written by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from refquant.errata import ERRATA  # noqa: E402  (run from the repository, installed or not)
+
+README = REPOSITORY / "README.md"
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((REPOSITORY / "golden" / name).read_text(encoding="utf-8"))
+
+
+def _row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells) + " |"
+
+
+def _table(header: list[str], rows: Iterable[Iterable[object]]) -> str:
+    return "\n".join([_row(header), _row("---" for _ in header), *map(_row, rows)])
+
+
+def kind_of(check: str) -> str:
+    """The type a check's name ends with ("ADD float"); int8 where it names none."""
+    words = check.split()
+    for word, kind in (("float", "float32"), ("int32", "int32, int64, bool"), ("int64", "int32, int64, bool")):
+        if word in words:
+            return kind
+    return "int32, int64, bool" if "bool" in words else "int8"
+
+
+def operators() -> str:
+    """Single-operator models against LiteRT: one line a kind of arithmetic, with the ops it covers."""
+    sweep = _read("sweep.json")
+    groups: dict[str, list[tuple[str, Mapping[str, int]]]] = {}
+    for check, counts in sweep["checks"].items():
+        groups.setdefault(kind_of(check), []).append((check, counts))
+    rows = []
+    for kind in ("int8", "float32", "int32, int64, bool"):
+        if kind not in groups:
+            continue
+        ops = sorted({check.split()[0] for check, _ in groups[kind]})
+        sums = [sum(counts[name] for _, counts in groups[kind]) for name in ("models", "elements", "differing")]
+        rows.append([kind, len(ops), *sums])
+    return _table(["operands", "ops", "random one-operator models", "elements compared", "differing"], rows)
+
+
+def errata() -> str:
+    """Known wrong behaviour of the runtimes."""
+    rows = [
+        [e.op, ", ".join(e.types), e.what, e.treatment, " ".join(f"[{i + 1}]({link})" for i, link in enumerate(e.links))]
+        for e in ERRATA
+    ]
+    return _table(["op", "types", "what the reference kernels do", "refquant", "see"], rows)
+
+
+TABLES = {"operators": operators, "errata": errata}
+
+
+def rendered(text: str) -> str:
+    """The page with every table made anew."""
+    for name, make in TABLES.items():
+        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise SystemExit(f"README.md has no marks for the table '{name}'")
+        table = make()
+        text = pattern.sub(lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text)
+    return text
+
+
+def main() -> int:
+    """The command line."""
+    old = README.read_text(encoding="utf-8")
+    new = rendered(old)
+    if "--check" in sys.argv[1:]:
+        print("README.md is as golden/ says" if new == old else "README.md differs: run python tools/render_tables.py")
+        return int(new != old)
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -363,9 +363,9 @@ def quantize(
 @app.command()
 def demo(as_json: JsonFlag = False) -> None:
     """Calibrate, quantize and run a digits network on embedded scans, and check every step against golden results."""
-    from refquant.demo import print_report, run_demo
+    from refquant.demo import NETWORKS, print_report, run_demo
 
-    with _progress("demo", None) as progress:
+    with _progress("demo", len(NETWORKS)) as progress:
         report = run_demo(progress)
     if as_json:
         _print_json(report)

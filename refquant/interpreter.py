@@ -181,6 +181,7 @@ class Interpreter:
                 "scales": scales,
                 "zero_points": zero_points,
                 "quantized_dimension": quantization.quantized_dimension,
+                "block_size": 0,
             },
             "sparsity_parameters": {},
         }

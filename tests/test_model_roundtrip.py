@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +40,26 @@ NO_FILES = f"no model files: there is no .tflite file under {MODELS} (set REFQUA
 
 INTEGERS = {"byte": 8, "short": 16, "int": 32, "long": 64}
 FLOATS = st.floats(width=32, allow_nan=False)
+OPERATORS = sorted(ENUM_VALUES["BuiltinOperator"])
 NAMES = st.text(st.characters(codec="utf-8"), max_size=6)
 
 
+@cache
 def scalars(type_: str) -> st.SearchStrategy[Any]:
     if type_ in INTEGERS:
         return st.integers(-(2 ** (INTEGERS[type_] - 1)), 2 ** (INTEGERS[type_] - 1) - 1)
     if type_.startswith("u"):
-        return st.integers(0, 2 ** INTEGERS[type_[1:].replace("byte", "byte")] - 1)
+        return st.integers(0, 2 ** INTEGERS[type_[1:]] - 1)
     return st.booleans() if type_ == "bool" else FLOATS
 
 
+@cache
 def enums(enum: str) -> st.SearchStrategy[Any]:
     unnamed = st.integers(100, 127).filter(lambda number: number not in ENUM_VALUES[enum].values())
     return st.sampled_from(sorted(ENUM_VALUES[enum])) | unnamed
 
 
+@cache
 def tables(name: str) -> st.SearchStrategy[dict[str, Any]]:
     """Every field of a table, as the decoder gives them."""
 
@@ -72,6 +78,7 @@ def tables(name: str) -> st.SearchStrategy[dict[str, Any]]:
     return fields()
 
 
+@cache
 def values(type_: str) -> st.SearchStrategy[Any]:
     if type_ == "string":
         return st.none() | NAMES
@@ -215,7 +222,7 @@ def models(draw: st.DrawFn) -> Model:
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(models())
 def test_random_models(model: Model) -> None:
     data = write_model(model)
@@ -361,6 +368,8 @@ def test_options_are_read_only() -> None:
          "(-2147483648 to 2147483647)"),
         ({"options": {"stride_w": 1.0}},
          "Model.subgraphs[0].operators[0].builtin_options.Conv2DOptions.stride_w: 1.0 is not an integer"),
+        ({"options": {"stride_w": np.array([2])}},
+         "Model.subgraphs[0].operators[0].builtin_options.Conv2DOptions.stride_w: array([2]) is not an integer"),
         ({"options": {"stride_w": True}},
          "Model.subgraphs[0].operators[0].builtin_options.Conv2DOptions.stride_w: True is not an integer"),
         ({"name": "SOFTMAX", "options_type": "SoftmaxOptions", "options": {"beta": 0.1}},
@@ -371,6 +380,9 @@ def test_options_are_read_only() -> None:
         ({"name": "SOFTMAX", "options_type": "SoftmaxOptions", "options": {"beta": 1e39}},
          "Model.subgraphs[0].operators[0].builtin_options.SoftmaxOptions.beta: 1e+39 is not a float32; the nearest one "
          "is inf"),
+        ({"name": "SOFTMAX", "options_type": "SoftmaxOptions", "options": {"beta": 10**400}},
+         "Model.subgraphs[0].operators[0].builtin_options.SoftmaxOptions.beta: an integer of 1329 bits is not a "
+         "float32"),
         ({"name": "ADD", "options_type": "AddOptions", "options": {"pot_scale_int16": 1}},
          "Model.subgraphs[0].operators[0].builtin_options.AddOptions.pot_scale_int16: 1 is not True or False"),
         ({"name": "SQUEEZE", "options_type": "SqueezeOptions", "options": {"squeeze_dims": 1}},
@@ -429,6 +441,8 @@ def test_odd_floats_are_kept() -> None:
     read = read_model(write_model(with_operator(model, 0, name="LEAKY_RELU", options_type=None, options=options)))
     assert np.array(read.graph.tensors[3].quantization.min, np.float32).tobytes() == bits.tobytes()
     assert str(read.graph.operators[0].options["alpha"]) == "-0.0"
+    nan = with_operator(model, 0, name="LEAKY_RELU", options_type=None, options={"alpha": math.nan})
+    assert math.isnan(read_model(write_model(nan)).graph.operators[0].options["alpha"])
 
 
 def test_operator_codes_are_unique_in_order_of_first_use() -> None:
@@ -560,3 +574,22 @@ def test_litert_runs_the_small_model() -> None:
     [tensors] = oracle.litert.run(write_model(model), [[np.full((1, 4, 4, 2), -3, np.int8)]])
     expected = np.clip(127 + np.round([0.25 * 1, 0.125 * -2, 0.05 * 3]), -128, 127)
     assert tensors[5].reshape(2, 2, 3).tolist() == np.broadcast_to(expected, (2, 2, 3)).tolist()
+
+
+@pytest.mark.skipif(not oracle.INSTALLED, reason=oracle.MISSING)
+def test_litert_reads_sparsity() -> None:
+    rich = rich_model()
+    densify = replace(rich.graph.operators[0], inputs=(0,), outputs=(1,))
+    graph = Graph((rich.graph.tensors[2], Tensor("dense", "INT8", (3, 4))), (densify,), (), (1,))
+    [tensors] = oracle.litert.run(write_model(Model((graph,), rich.buffers)), [[]])
+    assert tensors[1].tolist() == [[0, 5, 0, 0], [0, 0, 0, 0], [6, 0, 0, 7]]
+
+
+@pytest.mark.skipif(not oracle.INSTALLED, reason=oracle.MISSING)
+def test_litert_reads_a_constant_without_elements() -> None:
+    """A RESHAPE to no dimensions: its constant shape has no elements, and LiteRT must still find it constant."""
+    tensors = (Tensor("x", "INT8", (1, 1)), Tensor("shape", "INT32", (0,), 1), Tensor("y", "INT8", ()))
+    graph = Graph(tensors, (Operator("RESHAPE", (0, 1), (2,)),), (0,), (2,))
+    [answer] = oracle.litert.run(write_model(Model((graph,), (b"", b""))), [[np.array([[7]], np.int8)]])
+    assert answer[2].shape == ()
+    assert answer[2] == 7

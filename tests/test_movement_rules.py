@@ -238,6 +238,12 @@ UNDEFINED: dict[str, tuple[str, list[T | None], list[T], dict[str, Any]]] = {
         [Y],
         {**STRIDED, "offset": True},
     ),
+    "strided_slice: offset of nothing, to the end": (
+        "STRIDED_SLICE",
+        [X, i32(0, 1), i32(2, 0), i32(1, 1)],
+        [Y],
+        {**STRIDED, "offset": True, "end_mask": 2},
+    ),
     "strided_slice: offset without an end": (
         "STRIDED_SLICE",
         [X, i32(1), i32(1), i32(1)],

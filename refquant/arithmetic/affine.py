@@ -23,4 +23,4 @@ def steps_by_division(x: Float32, scale: NDArray[Any] | np.float32) -> Float32:
     """
     v = np.asarray(x / scale)
     v += np.copysign(_BELOW_HALF, v)
-    return np.trunc(v, out=v)
+    return np.asarray(np.trunc(v, out=v))

@@ -1,10 +1,9 @@
-"""TFLite's double rounding as exact float64 arithmetic, in a few passes over whole blocks.
+"""TFLite's double rounding in float64, in a few passes over whole blocks, where that gives the same results.
 
 With M = multiplier * 2^(shift - 31), acc = x + bias and right = max(-shift, 0), the double rounding is
-    t = floor(acc * M * 2^right + 1/2),  result = t / 2^right rounded half away from zero,
-and float64 computes it exactly while no number needs more than 53 bits. Where only results >= 0 matter (the clamp cuts
-off the others), a result is at least k >= 1 exactly if acc * M >= k - 1/2 - 2^-(right+1) (k - 1/2 for right = 0), so
-that one floor does.
+    t = floor(acc * M * 2^right + 1/2),  result = t / 2^right rounded half away from zero.
+Where the clamp leaves only results >= 0, a result is at least k >= 1 exactly if acc * M >= k - 1/2 - 2^-(right + 1)
+(k - 1/2 for right = 0), so that one floor does.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arithmetic.fixed_point import INT32_MAX, Int64
-from refquant.arithmetic.multiplier import Multiplier
+from refquant.arithmetic.multiplier import Multiplier, multiply_by_quantized_multiplier
 
 Float64 = NDArray[np.float64]
 
-EXACT = 2.0**52
-LARGEST_RESULT = 2**9  # every result inside an 8-bit clamp, less the zero point, and then some
-AWAY_FROM_ZERO = 1 + 2.0**-40  # lifts a half-way value of up to 2^22 steps over the half, and nothing else
+EXACT = 2.0**52  # whole numbers up to here, and the sums of two of them, are exact in float64
+AWAY_FROM_ZERO = 1 + 2.0**-40  # lifts a half-way value up to 2^9 over the half, but no other multiple of 2^-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +31,78 @@ class FloatRounding:
     second: Float64 | None
     largest: float  # no |result| is larger
 
+    def apply(self, x: Int64) -> Float64:
+        """The results for x (..., channels)."""
+        floor = np.floor(x * self.scale + self.offset)
+        return floor if self.second is None else np.rint(floor * self.second)
 
-def float_rounding(
-    record: Multiplier, bias: Int64, product_bound: int, non_negative: bool, channels: int
-) -> FloatRounding | None:
-    """The double rounding of x + bias for integers |x| <= product_bound; None where float64 might not be exact.
 
-    bias: (channels,). non_negative: results below 0 may come out as any other results below or at 0.
-    Results inside +-LARGEST_RESULT are exact; those outside stay outside on their side. All that meets there are
-    multiples of one power of two: x and bias times q, and the half.
+def float_rounding(record: Multiplier, bias: Int64, bound: int, low: int, high: int) -> FloatRounding | None:
+    """The double rounding of x + bias for integers |x| <= bound, to be clamped to [low, high].
+
+    bias: (channels,); -512 <= low <= high <= 512. None where the accumulator or its left shift may wrap, or where
+    float64 cannot be shown to give the same clamped results.
     """
-    q = np.broadcast_to(record.multiplier, channels).astype(np.float64)
-    shift = np.broadcast_to(record.shift, channels).astype(np.int64)
-    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    bias_bound = np.abs(bias).astype(np.float64)
-    acc_bound = product_bound + bias_bound
-    real = q * 2.0 ** (left - right - 31)
-    q = np.where(acc_bound * real < 0.25, 0, q)  # the result is 0: channels of almost no weight
-    with np.errstate(divide="ignore"):
-        in_reach = np.minimum(product_bound, bias_bound + LARGEST_RESULT * 2.0 ** (31 + right - left) / q)
-    half_in_units = 2.0 ** (31 + (right if non_negative else 0)) * (q > 0)
-    exact = (
-        np.all(acc_bound * 2.0**left <= INT32_MAX)  # neither the accumulator nor its left shift wraps
-        and np.all((in_reach + bias_bound) * q + half_in_units <= EXACT)
-    )
-    if not exact:
+    if -512 > low or high > 512:
         return None
-    largest = float((acc_bound * real).max(initial=0)) + 1
-    first = q * 2.0 ** (left - 31)
-    if non_negative:
+    multiplier = np.broadcast_to(record.multiplier, bias.shape).astype(np.int64)
+    shift = np.broadcast_to(record.shift, bias.shape).astype(np.int64)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    if np.any((bound + np.abs(bias)) * 2.0**left > INT32_MAX):
+        return None
+    first = multiplier * 2.0 ** (left - 31)
+    largest = float(((bound + np.abs(bias)) * first * 2.0**-right).max(initial=0)) + 1
+    if low >= 0:
         half = 0.5 + np.where(right > 0, 2.0 ** -(right + 1.0), 0.0)
-        return FloatRounding(first * 2.0**-right, bias * first * 2.0**-right + half, None, largest)
-    return FloatRounding(first, bias * first + 0.5, 2.0**-right * AWAY_FROM_ZERO, largest)
+        rounding = FloatRounding(first * 2.0**-right, bias * (first * 2.0**-right) + half, None, largest)
+    else:
+        rounding = FloatRounding(first, bias * first + 0.5, 2.0**-right * AWAY_FROM_ZERO, largest)
+    doubtful = ~_exact(multiplier, left, right, bias, bound, low >= 0)
+    return rounding if _agrees(rounding, multiplier, shift, bias, bound, low, high, doubtful) else None
+
+
+def _exact(
+    multiplier: Int64, left: Int64, right: Int64, bias: Int64, bound: int, non_negative: bool
+) -> NDArray[np.bool_]:
+    """Where float64 computes every result inside +-512 exactly; it is monotonic, so no other result comes inside.
+
+    In units of 2^(left - 31), or 2^(left - right - 31) for one floor, all numbers that meet are whole: x and bias times
+    the multiplier, and the half.
+    """
+    with np.errstate(divide="ignore"):
+        in_reach = np.minimum(bound, np.abs(bias) + 512 * 2.0 ** (31 + right - left) / multiplier)
+    half = 2.0 ** (31 + right) if non_negative else 2.0**31
+    return np.asarray((in_reach + np.abs(bias)) * multiplier + half <= EXACT)
+
+
+def _agrees(
+    rounding: FloatRounding,
+    multiplier: Int64,
+    shift: Int64,
+    bias: Int64,
+    bound: int,
+    low: int,
+    high: int,
+    channels: NDArray[np.bool_],
+) -> bool:
+    """Whether float64 and integers step from k - 1 to k at the same x, for all k in (low, high] and these channels.
+
+    Both are monotonic, so that a few x around each step decide.
+    """
+    if not channels.any():
+        return True
+    multiplier, shift, bias = multiplier[channels], shift[channels], bias[channels]
+    second = None if rounding.second is None else rounding.second[channels]
+    part = FloatRounding(rounding.scale[channels], rounding.offset[channels], second, rounding.largest)
+
+    def integers(x: Int64) -> Int64:
+        return np.clip(multiply_by_quantized_multiplier(x + bias, multiplier, shift), low, high)
+
+    ends = integers(np.array([[-bound], [bound]]))
+    steps = np.arange(ends.min() + 1, ends.max() + 1)[:, np.newaxis]
+    near = np.round((steps - 0.5) / (multiplier * 2.0 ** (shift - 31.0)) - bias)
+    x = np.clip(near + np.arange(-3, 4)[:, np.newaxis, np.newaxis], -bound, bound).astype(np.int64)
+    expected = integers(x)
+    found = ((expected[0] < steps) | (x[0] == -bound)) & ((expected[-1] >= steps) | (x[-1] == bound))
+    x = np.concatenate([x.reshape(-1, bias.size), np.array([[-bound], [bound]]) + 0 * bias])
+    return bool(found.all() and np.array_equal(np.clip(part.apply(x), low, high), integers(x)))

@@ -123,7 +123,7 @@ def compare_models(a: ModelLike, b: ModelLike) -> Comparison:
             scales, elements = scales + counts[0], elements + counts[1]
             if found is not None:
                 differences.append(found)
-    conversions = (tuple(_conversions(first)), tuple(_conversions(second)))
+    conversions = (_conversions(first), _conversions(second))
     return Comparison(slots, scales, elements, tuple(differences), tuple(lines), conversions)
 
 
@@ -250,7 +250,9 @@ def _position(value: float) -> int:
     return bits if bits >= 0 else -(bits & 0x7FFFFFFF)
 
 
-def _conversions(model: Model) -> Iterator[Conversion]:
+def _conversions(model: Model) -> tuple[Conversion, ...]:
+    """In the order of the operators; those at one place in a fixed order, since theirs does not matter."""
+    found = []
     for subgraph, graph in enumerate(model.graphs):
         after = 0
         for operator in graph.operators:
@@ -258,7 +260,8 @@ def _conversions(model: Model) -> Iterator[Conversion]:
                 after += 1
                 continue
             source, target = graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]
-            yield Conversion(subgraph, operator.name, after, _side(source), _side(target))
+            found.append(Conversion(subgraph, operator.name, after, _side(source), _side(target)))
+    return tuple(sorted(found, key=lambda c: (c.subgraph, c.after, c.op, c.source, c.target)))
 
 
 def _side(tensor: Tensor) -> tuple[str, tuple[float, ...], tuple[int, ...]]:

@@ -15,6 +15,7 @@ import numpy as np
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
 from refquant.kernels.index_operands import expect_equal_parameters, expect_zero_zero_point, pairs, present, vector
 from refquant.kernels.kernel import Node, Shape
+from refquant.kernels.movement import permuted
 from refquant.model.graph import Array
 
 
@@ -85,7 +86,7 @@ def space_to_depth(params: DepthParams, arrays: Sequence[Array | None]) -> tuple
     batch, height, width, deep = params.deep_shape
     block = params.block_size
     pixels = x.reshape(prod(x.shape[:-4]), batch, height, block, width, block, deep // (block * block))
-    return (pixels.swapaxes(3, 4).reshape(*x.shape[:-4], *params.output_shapes[0]),)
+    return (permuted(pixels, (0, 1, 2, 4, 3, 5, 6)).reshape(*x.shape[:-4], *params.output_shapes[0]),)
 
 
 def depth_to_space(params: DepthParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -97,7 +98,7 @@ def depth_to_space(params: DepthParams, arrays: Sequence[Array | None]) -> tuple
     batch, height, width, deep = params.deep_shape
     block = params.block_size
     pixels = x.reshape(prod(x.shape[:-4]), batch, height, width, block, block, deep // (block * block))
-    return (pixels.swapaxes(3, 4).reshape(*x.shape[:-4], *params.output_shapes[0]),)
+    return (permuted(pixels, (0, 1, 2, 4, 3, 5, 6)).reshape(*x.shape[:-4], *params.output_shapes[0]),)
 
 
 def space_to_batch_params(node: Node) -> BatchParams:
@@ -168,7 +169,7 @@ def space_to_batch(params: BatchParams, arrays: Sequence[Array | None]) -> tuple
     split = [size for pair in zip(spatial, params.block, strict=True) for size in pair]
     pixels = padded.reshape(x.shape[0], batch, *split, depth)
     axes = (0, *range(3, 3 + 2 * n, 2), 1, *range(2, 2 + 2 * n, 2), 2 + 2 * n)
-    return (pixels.transpose(axes).reshape(*leading, *params.output_shapes[0]),)
+    return (permuted(pixels, axes).reshape(*leading, *params.output_shapes[0]),)
 
 
 def batch_to_space(params: BatchParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -185,7 +186,7 @@ def batch_to_space(params: BatchParams, arrays: Sequence[Array | None]) -> tuple
     interleaved = [axis for i in range(n) for axis in (n + 2 + i, 1 + i)]
     batch, spatial, depth = params.blocks[n], params.blocks[n + 1 : -1], params.blocks[-1]
     full_sizes = [size * b for size, b in zip(spatial, params.block, strict=True)]
-    full = blocks.transpose(0, n + 1, *interleaved, 2 * n + 2).reshape(samples, batch, *full_sizes, depth)
+    full = permuted(blocks, (0, n + 1, *interleaved, 2 * n + 2)).reshape(samples, batch, *full_sizes, depth)
     kept = tuple(slice(before, size - after) for size, (before, after) in zip(full_sizes, params.margins, strict=True))
     inside: tuple[Any, ...] = (..., *kept, slice(None))
     return (full[inside].reshape(*leading, *params.output_shapes[0]),)

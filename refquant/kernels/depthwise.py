@@ -33,7 +33,7 @@ from refquant.model.graph import Array
 MAX_OPTION = 2**15 - 1
 INT16_MAX = 2**15 - 1
 # Elements of a run that are worked on at once: a few buffers of them fit the second-level cache.
-BLOCK_ELEMENTS = 1 << 15
+BLOCK_ELEMENTS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +146,20 @@ def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -
 
 def _sum_in_groups(runs: list[Array], taps: list[Array], groups: tuple[tuple[int, ...], ...]) -> Array:
     """The sum over taps of filter * run, int16 or int32; the sum of one group fits int16."""
-    total: Array | None = None
-    product = np.empty(runs[0].shape, np.int16)
-    for group in groups:
-        part = runs[group[0]] * taps[group[0]]
-        for tap in group[1:]:
+    shape = runs[0].shape
+    part, product = np.empty(shape, np.int16), np.empty(shape, np.int16)
+    total = np.empty(shape, np.int32)
+    for number, (first, *others) in enumerate(groups):
+        np.multiply(runs[first], taps[first], out=part)
+        for tap in others:
             np.multiply(runs[tap], taps[tap], out=product)
-            part += product
-        total = part if total is None else np.add(total, part, dtype=np.int32)
-    assert total is not None
+            np.add(part, product, out=part)
+        if len(groups) == 1:
+            return part
+        if number == 0:
+            np.copyto(total, part)
+        else:
+            total += part.astype(np.int32)
     return total
 
 
@@ -169,24 +174,27 @@ def _runs(
     n, height, _, channels = output.shape
     if not output.size:
         return
-    h, w = window.height, window.width
-    width = w.output + _reach(w)
-    row = width * channels
+    row = (window.width.output + _reach(window.width)) * channels
     rows = max(1, min(height, BLOCK_ELEMENTS // row))
     images = max(1, BLOCK_ELEMENTS // (row * height)) if rows == height else 1
-    spread = [np.tile(tap, rows * width) for tap in taps]
+    spread = [np.tile(tap, rows * row // channels) for tap in taps]
+    places = [(phase, y * row + x * channels) for phase, y, x in _places(window)]
     for first in range(0, n, images):
-        block = x[first : first + images]
-        phases = _phases(block, window, fill, taps.dtype)
+        phases = _phases(x[first : first + images], window, fill, taps.dtype)
         for y in range(0, height, rows):
             size = min(rows, height - y) * row
-            runs = []
-            for ky in range(h.filter):
-                for kx in range(w.filter):
-                    (oy, py), (ox, px) = divmod(ky * h.dilation, h.stride), divmod(kx * w.dilation, w.stride)
-                    start = (y + oy) * row + ox * channels
-                    runs.append(phases[py, px].reshape(len(block), -1)[:, start : start + size])
+            runs = [phases[phase][:, y * row + start : y * row + start + size] for phase, start in places]
             yield runs, [tap[:size] for tap in spread], output[first : first + images, y : y + rows]
+
+
+def _places(window: Window) -> Iterator[tuple[int, int, int]]:
+    """(phase, row, column) in which the first output finds each tap, in the order (kh, kw)."""
+    h, w = window.height, window.width
+    for ky in range(h.filter):
+        y, phase_y = divmod(ky * h.dilation, h.stride)
+        for kx in range(w.filter):
+            x, phase_x = divmod(kx * w.dilation, w.stride)
+            yield phase_y * w.stride + phase_x, y, x
 
 
 def _reach(axis: Axis) -> int:
@@ -195,8 +203,8 @@ def _reach(axis: Axis) -> int:
 
 
 def _phases(x: Array, window: Window, fill: int, dtype: np.dtype[Any]) -> Array:
-    """(stride, stride, N, rows, width, channels): phase [py, px] holds the pixels [py::stride, px::stride] of the
-    padded image, with one row to spare."""
+    """(stride * stride, N, rows * width * channels): phase py * stride + px holds the pixels [py::stride, px::stride]
+    of the padded image, with one row to spare."""
     h, w = window.height, window.width
     length = h.output + _reach(h) + 1, w.output + _reach(w)
     phases = np.full((h.stride, w.stride, len(x), *length, x.shape[3]), fill, dtype)
@@ -205,7 +213,7 @@ def _phases(x: Array, window: Window, fill: int, dtype: np.dtype[Any]) -> Array:
         for px in range(w.stride):
             columns, into_columns = _phase_slices(w, px, length[1])
             phases[py, px, :, into_rows, into_columns] = x[:, rows, columns]
-    return phases
+    return phases.reshape(h.stride * w.stride, len(x), -1)
 
 
 def _phase_slices(axis: Axis, phase: int, length: int) -> tuple[slice, slice]:

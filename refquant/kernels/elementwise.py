@@ -129,7 +129,9 @@ def finish(stage: OutputStage, accumulator: Array) -> Array:
     )
 
 
-def table_params(node: Node, compute: Callable[[Int64], Array], lowest: int | None = None, refusal: str = "") -> Any:
+def table_params(
+    node: Node, compute: Callable[[Int64], Array], lowest: int | None = None, refusal: str = ""
+) -> LookupParams:
     """LookupParams whose table is compute(all codes as int64), cast to the output's type."""
     output = node.outputs[0]
     table = np.asarray(compute(all_codes(node.input(0).type).astype(np.int64))).astype(DTYPES[output.type])

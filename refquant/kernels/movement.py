@@ -177,7 +177,29 @@ def transpose(params: TransposeParams, arrays: Sequence[Array | None]) -> tuple[
     """
     x = present(arrays)
     leading = range(x.ndim - len(params.perm))
-    return (np.asarray(x.transpose(*leading, *(axis + x.ndim for axis in params.perm)), order="C"),)
+    return (permuted(x, (*leading, *(axis + x.ndim for axis in params.perm))),)
+
+
+def permuted(x: Array, axes: tuple[int, ...]) -> Array:
+    """x.transpose(axes) in row-major order.
+
+    NumPy copies it element by element. Several times faster is to move the last axes as one element where they stay the
+    last, and to fill a short last axis one index after the other.
+    """
+    shape = tuple(x.shape[axis] for axis in axes)
+    moving = next((count for count in range(x.ndim, 0, -1) if axes[count - 1] != count - 1), 0)
+    if moving == 0 or x.size == 0:
+        return x.reshape(shape)
+    if moving < x.ndim:
+        run = np.dtype((np.void, prod(shape[moving:]) * x.itemsize))
+        runs = np.ascontiguousarray(x).reshape(*x.shape[:moving], -1).view(run)[..., 0]
+        return np.ascontiguousarray(runs.transpose(axes[:moving]))[..., np.newaxis].view(x.dtype).reshape(shape)
+    if shape[-1] > 16:
+        return np.ascontiguousarray(x.transpose(axes))
+    result, source = np.empty(shape, x.dtype), x.transpose(axes)
+    for index in range(shape[-1]):
+        result[..., index] = source[..., index]
+    return result
 
 
 def tile_params(node: Node) -> TileParams:

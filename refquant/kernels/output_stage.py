@@ -22,7 +22,7 @@ from refquant.model.graph import DTYPES, Array
 # Elements that meet one pass of a chain; a float64 buffer of them and its constants fit the second-level cache.
 BLOCK_ELEMENTS = 1 << 15
 # Constants per channel are repeated up to this length, so that the innermost loops are long where channels are few.
-SPREAD_ELEMENTS = 1 << 10
+SPREAD_ELEMENTS = 1 << 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _spread(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding |
         return None
     assert isinstance(stage.record, Multiplier)
     low, high = stage.low - stage.zero_point, stage.high - stage.zero_point
-    rounding = float_rounding(stage.record, constant, bound, low >= 0, constant.size)
+    rounding = float_rounding(stage.record, constant, bound, low, high)
     if rounding is None or rounding.largest >= 2**31:
         return None
     work = np.dtype(np.int16 if rounding.largest < 2**15 else np.int32)

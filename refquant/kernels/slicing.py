@@ -106,7 +106,8 @@ def strided_slice_params(node: Node) -> SliceParams:
     shape = tuple(1 if entry == "new" else next(sizes) for entry in entries)
     axes = [_axis_slice(node, axis, entry, size) for axis, (entry, size) in enumerate(zip(entries, shape, strict=True))]
     result = tuple(axis.size for axis in axes if axis.size is not None)
-    if prod(result) and any(len(axis.read) != (1 if axis.size is None else axis.size) for axis in axes):
+    written = prod(len(axis.read) for axis in axes)
+    if (prod(result) or written) and any(len(axis.read) != (1 if axis.size is None else axis.size) for axis in axes):
         raise node.unsupported(
             f"the slice of {list(input.shape)} reads {[len(axis.read) for axis in axes]} elements per axis, which do "
             f"not fill the output {list(result)} (an index out of range?); the result is undefined"

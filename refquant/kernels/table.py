@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from refquant.kernels import (
+    binary,
     block_movement,
+    conversion,
     convolution,
     dense,
     depthwise,
+    elementwise,
     gathering,
     generation,
     joining,
+    lookup,
     movement,
     normalization,
     padding_ops,
@@ -20,6 +24,7 @@ from refquant.kernels import (
     resize,
     slicing,
     softmax,
+    unary,
 )
 from refquant.kernels.kernel import Batching, Kernel, KernelTable
 
@@ -28,6 +33,9 @@ ROWS = Batching.ROWS
 
 # The types that LiteRT 2.3.0 moves without a look at the codes.
 MOVABLE = ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32", "BOOL")
+
+# The types besides int8 and uint8 that every comparison takes.
+COMPARABLE = ("INT32", "INT64", "FLOAT32")
 
 # The input whose type picks the kernel, where it is not input 0.
 TYPE_OPERAND: Mapping[str, int] = {
@@ -81,6 +89,144 @@ KERNELS: KernelTable = {
         "FLOAT32": Kernel(pooling.pool_float_params, pooling.max_pool_2d_float, ROWS),
     },
     # elementwise: binary, unary, lookup tables, conversion
+    "ADD": {
+        **{type: Kernel(binary.add_params, binary.add, LEADING) for type in ("INT8", "UINT8")},
+        **{type: Kernel(binary.plain_params, binary.plain, LEADING) for type in ("INT32", "INT64", "FLOAT32")},
+    },
+    "SUB": {
+        **{type: Kernel(binary.add_params, binary.sub, LEADING) for type in ("INT8", "UINT8")},
+        **{type: Kernel(binary.plain_params, binary.plain, LEADING) for type in ("INT32", "INT64", "FLOAT32")},
+    },
+    "MUL": {
+        **{type: Kernel(binary.mul_params, binary.mul, LEADING) for type in ("INT8", "UINT8")},
+        **{
+            type: Kernel(binary.plain_params, binary.plain, LEADING) for type in ("INT32", "INT64", "UINT32", "FLOAT32")
+        },
+    },
+    "DIV": {
+        "INT32": Kernel(binary.plain_params, binary.plain_division, LEADING),
+        "FLOAT32": Kernel(binary.plain_params, binary.plain, LEADING),
+    },
+    "SQUARED_DIFFERENCE": {
+        "INT8": Kernel(binary.squared_difference_params, binary.squared_difference, LEADING),
+        **{type: Kernel(binary.plain_params, binary.plain, LEADING) for type in ("INT32", "FLOAT32")},
+    },
+    "MAXIMUM": {
+        type: Kernel(binary.plain_params, binary.plain, LEADING)
+        for type in ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32")
+    },
+    "MINIMUM": {
+        type: Kernel(binary.plain_params, binary.plain, LEADING)
+        for type in ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32")
+    },
+    "FLOOR_DIV": {
+        type: Kernel(binary.plain_params, binary.plain_division, LEADING)
+        for type in ("INT8", "INT16", "INT32", "FLOAT32")
+    },
+    "FLOOR_MOD": {
+        **{
+            type: Kernel(binary.plain_params, binary.plain_division, LEADING)
+            for type in ("INT8", "INT16", "INT32", "INT64")
+        },
+        "FLOAT32": Kernel(binary.plain_params, binary.plain, LEADING),
+    },
+    **{
+        op: {
+            **{type: Kernel(binary.comparison_params, binary.comparison, LEADING) for type in ("INT8", "UINT8")},
+            **{type: Kernel(binary.plain_comparison_params, binary.plain, LEADING) for type in COMPARABLE},
+        }
+        for op in ("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
+    },
+    **{
+        op: {
+            **{type: Kernel(binary.comparison_params, binary.comparison, LEADING) for type in ("INT8", "UINT8")},
+            **{type: Kernel(binary.plain_comparison_params, binary.plain, LEADING) for type in (*COMPARABLE, "BOOL")},
+        }
+        for op in ("EQUAL", "NOT_EQUAL")
+    },
+    "LOGICAL_AND": {"BOOL": Kernel(binary.plain_params, binary.plain, LEADING)},
+    "LOGICAL_OR": {"BOOL": Kernel(binary.plain_params, binary.plain, LEADING)},
+    "LOGICAL_NOT": {"BOOL": Kernel(unary.float_params, unary.float_function, LEADING)},
+    **{
+        op: {
+            "INT8": Kernel(unary.relu_params, elementwise.look_up, LEADING),
+            "UINT8": Kernel(unary.relu_params, elementwise.look_up, LEADING),
+            "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        }
+        for op in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+    },
+    "LEAKY_RELU": {
+        "INT8": Kernel(unary.leaky_relu_params, elementwise.look_up, LEADING),
+        "UINT8": Kernel(unary.leaky_relu_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_leaky_relu_params, unary.float_function, LEADING),
+    },
+    "PRELU": {
+        "INT8": Kernel(unary.prelu_params, unary.prelu, LEADING),
+        "UINT8": Kernel(unary.prelu_params, unary.prelu, LEADING),
+        "FLOAT32": Kernel(unary.float_prelu_params, unary.float_function, LEADING),
+    },
+    "HARD_SWISH": {
+        "INT8": Kernel(unary.hard_swish_params, elementwise.look_up, LEADING),
+        "UINT8": Kernel(unary.hard_swish_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+    },
+    "ABS": {
+        "INT8": Kernel(unary.abs_params, elementwise.look_up, LEADING),
+        "INT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+    },
+    "NEG": {
+        type: Kernel(unary.float_params, unary.float_function, LEADING)
+        for type in ("INT8", "INT16", "INT32", "INT64", "FLOAT32")
+    },
+    "SIGN": {type: Kernel(unary.float_params, unary.float_function, LEADING) for type in ("INT32", "FLOAT32")},
+    "SQRT": {
+        "INT8": Kernel(unary.sqrt_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+    },
+    "RSQRT": {
+        "INT8": Kernel(unary.rsqrt_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+    },
+    "SQUARE": {"FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING)},
+    "FLOOR": {"FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING)},
+    "LOGISTIC": {
+        "INT8": Kernel(lookup.logistic_params, elementwise.look_up, LEADING),
+        "UINT8": Kernel(lookup.logistic_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+    },
+    "TANH": {
+        "INT8": Kernel(lookup.tanh_params, elementwise.look_up, LEADING),
+        "UINT8": Kernel(lookup.tanh_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+    },
+    "EXP": {
+        "INT8": Kernel(lookup.exp_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+    },
+    "LOG": {
+        "INT8": Kernel(lookup.log_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+    },
+    "GELU": {
+        "INT8": Kernel(lookup.gelu_params, elementwise.look_up, LEADING),
+        "UINT8": Kernel(lookup.gelu_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_gelu_params, unary.float_function, LEADING),
+    },
+    "QUANTIZE": {
+        "FLOAT32": Kernel(conversion.quantize_params, conversion.quantize, LEADING),
+        "INT8": Kernel(conversion.requantize_table_params, elementwise.look_up, LEADING),
+        "UINT8": Kernel(conversion.requantize_table_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(conversion.requantize_params, conversion.requantize, LEADING),
+        "INT32": Kernel(conversion.requantize_params, conversion.requantize, LEADING),
+    },
+    "DEQUANTIZE": {
+        "INT8": Kernel(conversion.dequantize_params, conversion.dequantize, LEADING),
+        "UINT8": Kernel(conversion.dequantize_params, conversion.dequantize, LEADING),
+        "INT16": Kernel(conversion.dequantize_params, conversion.dequantize, LEADING),
+        "FLOAT16": Kernel(conversion.dequantize_half_params, conversion.cast, LEADING),
+    },
+    "CAST": {type: Kernel(conversion.cast_params, conversion.cast, LEADING) for type in conversion.CASTABLE},
     # softmax, normalization, reduction, resize
     "SOFTMAX": {
         "INT8": Kernel(softmax.softmax_params, softmax.softmax, LEADING),

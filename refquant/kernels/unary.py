@@ -108,7 +108,7 @@ def leaky_relu_params(node: Node) -> LookupParams:
     def table(codes: Int64) -> Int64:
         v = codes - zero_point
         scaled = np.where(v >= 0, _requantized(node, v, identity), sign * _requantized(node, v, negative))
-        return np.clip(scaled + output_zero_point, *code_range(node.outputs[0].type))
+        return np.asarray(np.clip(scaled + output_zero_point, *code_range(node.outputs[0].type)))
 
     return table_params(node, table)
 
@@ -140,7 +140,7 @@ def hard_swish_params(node: Node) -> LookupParams:
         product = reluish * preshift
         output = (np.abs(product) >> 15) * np.sign(product)  # truncated towards 0, against the bias of the roundings
         output = _wrap_16(_divide_by_pot_16(output, -exponent) + output_zero_point)
-        return np.clip(output, *code_range(node.outputs[0].type))
+        return np.asarray(np.clip(output, *code_range(node.outputs[0].type)))
 
     return table_params(node, table)
 
@@ -183,7 +183,7 @@ def abs_params(node: Node) -> LookupParams:
     def table(codes: Int64) -> Int64:
         magnitude = np.abs(codes - zero_point)
         scaled = magnitude if scale == output_scale else _requantized(node, magnitude, record)
-        return np.clip(scaled + output_zero_point, *code_range(node.outputs[0].type))
+        return np.asarray(np.clip(scaled + output_zero_point, *code_range(node.outputs[0].type)))
 
     return table_params(node, table)
 
@@ -229,7 +229,7 @@ def sqrt_params(node: Node) -> LookupParams:
             steps = np.sqrt(real) / output_scale
         if not steps.max() < 2.0**31 - 256:
             raise node.unsupported(f"results leave int32 at the output scale {float(output_scale)!r}")
-        return np.clip(steps.astype(np.int64) + output_zero_point, *code_range("INT8"))
+        return np.asarray(np.clip(steps.astype(np.int64) + output_zero_point, *code_range("INT8")))
 
     return table_params(node, table, zero_point, "SQRT of a value below 0, which TFLite's kernel refuses")
 
@@ -307,7 +307,7 @@ def _prelu_of_codes(params: PreluParams, x: Array, alpha: Array) -> Array:
     positive = params.requantizer.apply(v, params.positive)
     scaled = np.where(v >= 0, positive, params.requantizer.apply(product, params.negative))
     codes = np.clip(scaled + params.output_zero_point, *code_range(params.output_type))
-    return codes.astype(DTYPES[params.output_type])
+    return np.asarray(codes.astype(DTYPES[params.output_type]))
 
 
 # ---- plain values ----
@@ -377,5 +377,6 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "TANH": tanhf,
     "EXP": expf,
     "LOG": logf,
+    "SIGN": np.sign,
     "LOGICAL_NOT": np.logical_not,
 }

@@ -66,8 +66,11 @@ def exact_float(value: Any, place: Place) -> float:
     """`value` as a float; InvalidModel unless it is a number that float32 holds exactly (NaN and infinity included)."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise InvalidModel(f"{name_of(place)}: {value!r} is not a number")
-    with np.errstate(over="ignore"):
-        nearest = float(np.float32(value))
+    try:
+        with np.errstate(over="ignore"):
+            nearest = float(np.float32(value))
+    except OverflowError:
+        raise InvalidModel(f"{name_of(place)}: an integer of {int(value).bit_length()} bits is not a float32") from None
     if nearest != value and not math.isnan(value):
         raise InvalidModel(f"{name_of(place)}: {value!r} is not a float32; the nearest one is {nearest!r}")
     return nearest
@@ -75,9 +78,12 @@ def exact_float(value: Any, place: Place) -> float:
 
 def exact_integer(type_: str, value: Any, place: Place) -> int:
     """`value` as an int; InvalidModel unless it is an integer in the range of the schema's type."""
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_):
         raise InvalidModel(f"{name_of(place)}: {value!r} is not an integer")
-    number = operator.index(value)
     limits = np.iinfo(SCALARS[type_])
     if not limits.min <= number <= limits.max:
         raise InvalidModel(f"{name_of(place)}: {number} does not fit the type {type_} ({limits.min} to {limits.max})")

@@ -55,6 +55,7 @@ def apply(model: Model, decision: Decision) -> Model:
     """The model that the decision describes: constants quantized, QUANTIZE and DEQUANTIZE inserted, all else kept."""
     graph = model.graph
     order, operators = _emit(model, decision)
+    operators = _one_version_per_op(operators)
     index = {form: position for position, form in enumerate(order)}
     outputs = [decision.reads[Use(None, number)] for number in range(len(graph.outputs))]
     names = _form_names(model, decision, order, outputs)
@@ -158,6 +159,15 @@ def _needs_mul_version_3(decision: Decision, inputs: tuple[int, ...], results: t
     scales = [decision.forms[form].parameters for form in (*inputs, *results)]
     first, second, output = (scale.scale[0] if scale is not None else 0.0 for scale in scales)
     return bool(output) and first * second / output >= 1
+
+
+def _one_version_per_op(operators: list[Operator]) -> list[Operator]:
+    """The converter writes one version per op into the file: the highest that any of its operators needs."""
+    highest: dict[tuple[str, str | None], int] = {}
+    for operator in operators:
+        op = (operator.name, operator.custom_code)
+        highest[op] = max(highest.get(op, 0), operator.version)
+    return [replace(operator, version=highest[operator.name, operator.custom_code]) for operator in operators]
 
 
 # tensors

@@ -11,6 +11,7 @@ tflite/converter/transforms/post_quantize.cc, optimize_op_order.cc, modify_io_no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -125,18 +126,63 @@ class _Plan:
         self.input_type, self.output_type = input_type, output_type
         positions = range(len(self.graph.operators))
         self.why_float = {position: why_float(self.graph, spread, position) for position in positions}
+        self.carried: dict[int, Value] = {}  # operator that became int8 because a DEQUANTIZE moved behind it -> operand
+        self.carry()
         self.forms: list[Form] = []
         self.reads: dict[Use, int] = {}
         self.results: dict[tuple[int, int], int] = {}
         self.requantize: dict[int, Requantize] = {}
         self.folded: dict[int, Parameters] = {}
+        self.carried_parameters: dict[int, Parameters] = {}
 
     def is_int8(self, use: Use) -> bool:
-        return use.operator is not None and self.why_float[use.operator] is None
+        return use.operator is not None and (self.why_float[use.operator] is None or self.is_carried(use))
+
+    def is_carried(self, use: Use) -> bool:
+        return use.operator in self.carried
 
     def form(self, form: Form) -> int:
         self.forms.append(form)
         return len(self.forms) - 1
+
+    # operators that a DEQUANTIZE moves past
+
+    def carry(self) -> None:
+        """A DEQUANTIZE whose one reader is a same-scale operator with a smaller result moves behind that operator."""
+        moved = True
+        while moved:
+            moved = False
+            for position, operator in enumerate(self.graph.operators):
+                if self.why_float[position] is None or position in self.carried or len(operator.outputs) != 1:
+                    continue
+                slots = float_operands(self.graph, operator)
+                if not rule_of(operator).same_scale or len(slots) != 1 or (position, 0) not in self.spread.results:
+                    continue
+                value, use = self.spread.slots[Use(position, slots[0])], Use(position, slots[0])
+                if self.is_dequantized_only_for(value, use) and self.elements(value.tensor) > self.elements(
+                    operator.outputs[0]
+                ):
+                    self.carried[position] = value
+                    moved = True
+
+    def is_dequantized_only_for(self, value: Value, use: Use) -> bool:
+        """Whether one DEQUANTIZE stands at the value and only this operand reads it."""
+        readers = [other for other in value.uses if not self.is_int8(other)]
+        if value.constant is not None or readers != [use]:
+            return False
+        if value.producer is None:
+            return is_quantized(self.graph, value)
+        if value.producer in self.carried:
+            return not (is_quantized(self.graph, value) and len(readers) < len(value.uses))
+        return self.why_float[value.producer] is None
+
+    def elements(self, tensor: int) -> int:
+        """The number of elements, a dynamic dimension counting as 1."""
+        record = self.graph.tensors[tensor]
+        signature = record.shape_signature if record.shape_signature is not None else record.shape
+        return math.prod(1 if size < 0 else size for size in signature)
+
+    # the forms of every tensor
 
     def build(self) -> Decision:
         by_tensor: dict[int, list[Value]] = {}
@@ -155,8 +201,8 @@ class _Plan:
                 else:
                     self.results[position, number] = self.form(Form(tensor, None, "operator"))
         self.plan_untouched()
-        if self.output_type == "uint8":
-            self.make_outputs_unsigned()
+        if self.output_type != "float32":
+            self.quantize_outputs()
         return self.decision()
 
     # inputs, constants, results
@@ -189,6 +235,8 @@ class _Plan:
         if self.why_float[position] is not None:
             raw = self.form(Form(value.tensor, None, "operator"))
             self.results[position, number] = raw
+            if position in self.carried:
+                raw = self.plan_carried(value, position, number)
             if not is_quantized(self.graph, value):
                 self.read(value.uses, raw)
                 return
@@ -212,11 +260,23 @@ class _Plan:
         self.results[position, number] = quantized
         self.plan_readers(value, None, quantized, None)
 
+    def plan_carried(self, value: Value, position: int, number: int) -> int:
+        """The DEQUANTIZE behind a carried operator, whose result has the parameters of its operand."""
+        operand = self.carried[position]
+        source = self.reads[next(use for use in operand.uses if use.operator == position)]
+        parameters = self.forms[source].parameters
+        assert parameters is not None
+        produced = self.results[position, number]
+        self.forms[produced] = Form(value.tensor, parameters, "operator")
+        self.carried_parameters[value.tensor] = parameters
+        origin = "range" if operand.calibrated else "spread"
+        return self.form(Form(value.tensor, None, "DEQUANTIZE", produced, origin=origin))
+
     def folds_into_producer(self, value: Value, position: int) -> bool:
-        """One reader, which asks for other parameters, of an operator that is free to have them: it just gets them."""
+        """All readers ask a free operator's result for the same other parameters: it just gets them."""
         rule, asked = rule_of(self.graph.operators[position]), value.requantizations
         free = rule.quantizable and not rule.same_scale and rule.fixed_output is None
-        return free and len(asked) == 1 and len(value.uses) <= 1
+        return free and len(asked) == 1 and set(value.uses) <= set(asked[0].users)
 
     # readers
 
@@ -241,6 +301,8 @@ class _Plan:
     def read_form(self, uses: list[Use], form: int, before: int | None, raw: int | None, origin: str) -> None:
         """int8 operators read the form; the others its float32: the raw one, or a DEQUANTIZE of what came before."""
         self.read([use for use in uses if self.is_int8(use)], form)
+        if before is not None and self.forms[before].made == "operator":
+            self.read([use for use in uses if self.is_carried(use)], before)
         others = [use for use in uses if not self.is_int8(use)]
         if not others:
             return
@@ -252,14 +314,8 @@ class _Plan:
             self.read(others, raw)
             return
         source = form if before is None else before
-        outputs = [use for use in others if use.operator is None]
-        inner = [use for use in others if use.operator is not None]
-        if self.output_type != "float32":
-            self.read(outputs, source)
-            outputs = []
-        if inner or outputs:
-            dequantized = Form(self.forms[form].tensor, None, "DEQUANTIZE", source, origin=origin)
-            self.read([*inner, *outputs], self.form(dequantized))
+        dequantized = Form(self.forms[form].tensor, None, "DEQUANTIZE", source, origin=origin)
+        self.read(others, self.form(dequantized))
 
     def read(self, uses: list[Use], form: int) -> None:
         for use in uses:
@@ -293,29 +349,37 @@ class _Plan:
                     made[tensor] = self.form(Form(tensor, None, "constant"))
                 self.reads[use] = made[tensor]
 
-    def make_outputs_unsigned(self) -> None:
+    def quantize_outputs(self) -> None:
+        """An output that a DEQUANTIZE makes is taken before it; for uint8 a QUANTIZE follows."""
         for number in range(len(self.graph.outputs)):
-            form = self.forms[self.reads[Use(None, number)]]
-            if form.parameters is not None:
-                unsigned = replace(form, made="QUANTIZE", source=self.reads[Use(None, number)], unsigned=True)
-                self.reads[Use(None, number)] = self.form(unsigned)
+            output = Use(None, number)
+            form = self.forms[self.reads[output]]
+            if form.made == "DEQUANTIZE" and form.source is not None:
+                self.reads[output] = form.source
+                form = self.forms[form.source]
+            if form.parameters is not None and self.output_type == "uint8":
+                unsigned = replace(form, made="QUANTIZE", source=self.reads[output], unsigned=True)
+                self.reads[output] = self.form(unsigned)
 
     def decision(self) -> Decision:
         graph, used = self.graph, self.used()
         tensors = []
         for value in self.spread.values:
+            name = graph.tensors[value.tensor].name
+            if value.tensor in self.carried_parameters:
+                why = f"as its operand: a DEQUANTIZE moved behind {in_words(graph, value.producer or 0)}"
+                tensors.append(TensorDecision(value.tensor, name, self.carried_parameters[value.tensor], None, why))
             if value.parameters is None or not is_quantized(graph, value) or not value.uses:
                 continue
             constant = value.constant is not None
             rule = data_rule(value.parameters) if constant else None
             users = tuple(sorted(value.uses, key=_order)) if constant else ()
             parameters = self.folded.get(value.tensor, value.parameters)
-            name = graph.tensors[value.tensor].name
             tensors.append(TensorDecision(value.tensor, name, parameters, rule, value.why, users))
         floats = tuple(
             FloatOperator(position, graph.operators[position].name, why)
             for position, why in self.why_float.items()
-            if why is not None
+            if why is not None and position not in self.carried
         )
         forms = {number: form for number, form in enumerate(self.forms) if used[number]}
         requantize = tuple(request for number, request in self.requantize.items() if used[number])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refquant.arithmetic.affine import steps_by_division
 from refquant.arithmetic.float_product import sequential_product
 from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
@@ -29,6 +30,25 @@ TFLITE_REF = Runtime(
         "BATCH_MATMUL.requantizer": DOUBLE_ROUNDING,
         "BATCH_MATMUL.effective_scale": effective_scale_float32_product,
         # elementwise: binary, unary, lookup tables, conversion
+        "ADD.requantizer": DOUBLE_ROUNDING,
+        "SUB.requantizer": DOUBLE_ROUNDING,
+        "MUL.requantizer": DOUBLE_ROUNDING,
+        "SQUARED_DIFFERENCE.requantizer": DOUBLE_ROUNDING,
+        "EQUAL.requantizer": DOUBLE_ROUNDING,
+        "NOT_EQUAL.requantizer": DOUBLE_ROUNDING,
+        "LESS.requantizer": DOUBLE_ROUNDING,
+        "LESS_EQUAL.requantizer": DOUBLE_ROUNDING,
+        "GREATER.requantizer": DOUBLE_ROUNDING,
+        "GREATER_EQUAL.requantizer": DOUBLE_ROUNDING,
+        "RELU.requantizer": DOUBLE_ROUNDING,
+        "RELU6.requantizer": DOUBLE_ROUNDING,
+        "RELU_N1_TO_1.requantizer": DOUBLE_ROUNDING,
+        "RELU_0_TO_1.requantizer": DOUBLE_ROUNDING,
+        "LEAKY_RELU.requantizer": DOUBLE_ROUNDING,
+        "PRELU.requantizer": DOUBLE_ROUNDING,
+        "ABS.requantizer": DOUBLE_ROUNDING,
+        "QUANTIZE.requantizer": DOUBLE_ROUNDING,
+        "QUANTIZE.to_steps": steps_by_division,
         # softmax, normalization, reduction, resize
         "MEAN.requantizer": DOUBLE_ROUNDING,
         "SUM.requantizer": DOUBLE_ROUNDING,

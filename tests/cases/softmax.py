@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+import refquant
 from models import Case, T, case
 
 DEPTHS = (1, 2, 3, 4, 7, 8, 10, 15, 16, 17, 33, 64, 257)
@@ -54,6 +55,42 @@ def softmax_to_int16(rng: np.random.Generator) -> Case:
 
 def softmax_uint8(rng: np.random.Generator) -> Case:
     return _softmax(rng, "UINT8", T(type="UINT8", shape=(), scale=1 / 256))
+
+
+def _float32(bits: int) -> float:
+    return float(np.uint32(bits).view(np.float32))
+
+
+def _at_a_tie(rng: np.random.Generator, name: str, output: tuple[float, int], options: dict[str, float]) -> Case:
+    """An input scale at which, one float32 step further, some output code becomes another: the last bit decides."""
+    shape = (1, int(rng.choice([2, 3, 7, 16, 33, 100])))
+    sample = rng.integers(-128, -128 + int(rng.choice([4, 30, 256])), shape).astype(np.int8)
+    low = int(np.float32(np.exp(rng.uniform(np.log(1e-3), np.log(0.2)))).view(np.uint32))
+    high = low + (1 << 16)
+
+    def model(bits: int) -> Case:
+        tensors = T(shape, "INT8", _float32(bits)), T(shape, "INT8", *output)
+        return case(rng, name, [tensors[0]], [tensors[1]], options, [[sample]])
+
+    def codes(bits: int) -> np.ndarray:
+        return refquant.run(model(bits).model, [sample])[0]
+
+    at_low = codes(low)
+    changed = np.flatnonzero(codes(high) != at_low)
+    if changed.size:
+        index = int(rng.choice(changed))
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if codes(middle).flat[index] == at_low.flat[index] else (low, middle)
+    return model(int(rng.choice([low, high])))
+
+
+def softmax_at_ties(rng: np.random.Generator) -> Case:
+    return _at_a_tie(rng, "SOFTMAX", (1 / 256, -128), {"beta": 1.0})
+
+
+def log_softmax_at_ties(rng: np.random.Generator) -> Case:
+    return _at_a_tie(rng, "LOG_SOFTMAX", (16 / 256, 127), {})
 
 
 def softmax_many_equal(rng: np.random.Generator) -> Case:

@@ -30,10 +30,10 @@ def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a != b
 
 
-def compare(case: Case, resolver: str = "BUILTIN_REF", runtime: str = "tflite_ref") -> Count:
+def compare(case: Case, resolver: str | None = None, runtime: str = "tflite_ref") -> Count:
     """Every tensor an operator computes, sample by sample, then all samples at once along a sample axis."""
     data = write_model(case.model)
-    expected = litert.run(data, case.samples, resolver)
+    expected = litert.run(data, case.samples, resolver or case.resolver)
     program = prepare(read_model(data), runtime_named(runtime))
     inputs = case.model.graph.inputs
     singles: list[dict[int, np.ndarray]] = []

@@ -72,6 +72,7 @@ class Case:
     model: Model
     samples: list[list[np.ndarray]]
     note: str = ""
+    resolver: str = "BUILTIN_REF"
 
 
 def extremes_and_random(

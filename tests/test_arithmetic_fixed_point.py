@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refquant.arithmetic.fixed_point import (
@@ -60,16 +60,19 @@ def edges(bits: int) -> list[int]:
     return sorted(x for x in near | {0, -top, top - 1} if -top <= x < top)
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_wrap_int32(x: int) -> None:
     assert int(wrap_int32(x)) == (x + 2**31) % 2**32 - 2**31
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**62), 2**62), st.sampled_from([8, 16, 32]))
 def test_saturate(x: int, bits: int) -> None:
     assert int(saturate(x, bits)) == sorted((-(1 << (bits - 1)), x, (1 << (bits - 1)) - 1))[1]
 
 
+@settings(deadline=None)
 @given(INT32, INT32)
 def test_srdhm_int32(a: int, b: int) -> None:
     assert int(saturating_rounding_doubling_high_mul(a, b)) == high_mul(a, b) == high_mul_with_nudge(a, b)
@@ -99,11 +102,13 @@ def test_rounding_divide_by_pot_on_every_int16() -> None:
         assert (rounding_divide_by_pot(x, exponent) == away).all(), exponent
 
 
+@settings(deadline=None)
 @given(INT32, st.integers(0, 31))
 def test_rounding_divide_by_pot(x: int, exponent: int) -> None:
     assert int(rounding_divide_by_pot(x, exponent)) == half_away(Fraction(x, 1 << exponent))
 
 
+@settings(deadline=None)
 @given(INT32, st.integers(-31, 30))
 def test_saturating_rounding_multiply_by_pot(x: int, exponent: int) -> None:
     want = min(max(half_away(Fraction(x) * Fraction(2) ** exponent), INT32_MIN), INT32_MAX)
@@ -121,6 +126,7 @@ def test_saturation_begins_where_gemmlowp_has_it(bits: int) -> None:
             assert int(saturating_rounding_multiply_by_pot(x, exponent, bits)) == want
 
 
+@settings(deadline=None)
 @given(INT32, INT32)
 def test_rounding_half_sum(a: int, b: int) -> None:
     assert int(rounding_half_sum(a, b)) == half_away(Fraction(a + b, 2))
@@ -170,6 +176,7 @@ def test_exp_on_negative_values(integer_bits: int) -> None:
     assert int(exp_on_negative_values(0, integer_bits)) == INT32_MAX
 
 
+@settings(deadline=None)
 @given(st.integers(INT32_MIN, -1), st.integers(0, 8))
 def test_exp_on_any_negative_value(a: int, integer_bits: int) -> None:
     assert int(exp_on_negative_values(a, integer_bits)) == slow_exp(a, integer_bits)
@@ -190,6 +197,7 @@ def test_one_over_one_plus_x() -> None:
     assert got[::250].tolist() == [slow_one_over_one_plus_x(int(x)) for x in a[::250]]
 
 
+@settings(deadline=None)
 @given(st.integers(0, INT32_MAX))
 def test_one_over_one_plus_any_x(a: int) -> None:
     assert int(one_over_one_plus_x_for_x_in_0_1(a)) == slow_one_over_one_plus_x(a)

@@ -14,7 +14,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refquant.arithmetic import float_functions
@@ -76,6 +76,7 @@ def test_equal_to_the_c_library(name: str) -> None:
 @pytest.mark.skipif(not DESCRIBED, reason="the C library is not glibc 2.28 to 2.40")
 @pytest.mark.parametrize("name", LIBM_NAMES)
 def test_equal_to_the_c_library_on_any_float(name: str) -> None:
+    @settings(deadline=None)
     @given(st.integers(0, 2**32 - 1))
     def check(pattern: int) -> None:
         x = np.array([pattern], np.uint32).view(np.float32)

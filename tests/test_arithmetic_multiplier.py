@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refquant.arithmetic.multiplier import (
@@ -79,6 +79,7 @@ def test_significands_that_round_up_to_the_next_power() -> None:
     assert as_pair(math.ldexp(0.75, -32)) == (0, 0)
 
 
+@settings(deadline=None)
 @given(POSITIVE_FLOAT32, POSITIVE_FLOAT32, POSITIVE_FLOAT32)
 def test_quantize_any_effective_scale(a: float, b: float, c: float) -> None:
     real = a * b / c
@@ -91,11 +92,13 @@ def test_shifts_that_are_undefined_are_refused() -> None:
         check_shift(quantize_multiplier([1.0, 2.0**30]), "here")
 
 
+@settings(deadline=None)
 @given(st.one_of(st.floats(-1e18, 1e18), st.integers(-(2**53), 2**53).map(lambda n: n / 2)))
 def test_round_half_away(x: float) -> None:
     assert float(round_half_away(x)) == half_away(Fraction(x))
 
 
+@settings(deadline=None)
 @given(INT32, st.integers(2**30, 2**31 - 1) | st.just(0), st.integers(-31, 30))
 def test_multiply_by_quantized_multiplier(x: int, multiplier: int, shift: int) -> None:
     assert int(multiply_by_quantized_multiplier(x, multiplier, shift)) == slow_multiply(x, multiplier, shift)
@@ -107,6 +110,7 @@ def test_ties_go_up_in_the_product_and_away_from_zero_in_the_shift() -> None:
     assert multiply_by_quantized_multiplier(x, 2**30, -1).tolist() == [-2, -2, -1, -1, -1, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**47), 2**47 - 1), st.integers(2**30, 2**31 - 1) | st.just(0), st.integers(-31, 7))
 def test_multiply_by_quantized_multiplier_int64(x: int, multiplier: int, shift: int) -> None:
     reduced = 0x7FFF if multiplier >= 0x7FFF0000 else math.floor(Fraction(multiplier, 2**16) + Fraction(1, 2))

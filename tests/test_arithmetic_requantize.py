@@ -82,6 +82,7 @@ def test_int64_single_rounding_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (INT64_SINGLE_ROUNDING.apply(x, record) == want).all()
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**31), 2**31 - 1), st.floats(2.0**-60, 1.0))
 def test_float64_round(x: int, real: float) -> None:
     """C computes round(double(x) * real): the product is rounded to float64 first."""
@@ -101,6 +102,7 @@ def test_float64_round_outside_int32_is_the_minimum_and_wraps_with_the_zero_poin
     assert FLOAT64_ROUND.apply([1.0], RealMultiplier(np.array([2.0**31 - 0.75]))).tolist() == [2**31 - 1]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31 - 2), st.integers(-1, 1), st.sampled_from([-1, 1]))
 def test_float64_round_next_to_every_half(n: int, step: int, sign: int) -> None:
     value = sign * (n + 0.5)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 
 import oracle
+from cases.wild_movement import WILD
+from crosscheck import differing
 from models import T, one_op
 from oracle import Rejected, litert
 from refquant.errors import InvalidInput, InvalidModel, RefquantError, UnsupportedModel
@@ -333,3 +337,42 @@ def test_slice_of_a_dynamic_declared_shape() -> None:
     run(dynamic, zeros(dynamic))
     if oracle.INSTALLED:
         litert.run(write_model(dynamic), [zeros(dynamic)])
+
+
+def outcome(rng: np.random.Generator, model: Model) -> tuple[str, str]:
+    """What LiteRT and what refquant make of a model: "ran" or "refused"; "differs" where their results do.
+
+    LiteRT is not asked where refquant finds the result undefined: it might crash, or crash later.
+    """
+    tensors = [model.graph.tensors[index] for index in model.graph.inputs]
+    arrays = [rng.integers(0, 100, tensor.shape).astype(tensor.dtype) for tensor in tensors]
+    got, ours = {}, "ran"
+    try:
+        program = prepare(read_model(write_model(model)), runtime_named("tflite_ref"))
+        got = execute(program, dict(zip(model.graph.inputs, map(Value, arrays), strict=True)))
+    except (InvalidModel, InvalidInput):
+        ours = "refused"
+    except UnsupportedModel:
+        return "not asked", "undefined"
+    try:
+        want = litert.run(write_model(model), [arrays])[0]
+    except Rejected:
+        return "refused", ours
+    for index, value in got.items():
+        if index in want and (want[index].shape != value.array.shape or differing(value.array, want[index]).any()):
+            ours = "differs"
+    return "ran", ours
+
+
+@pytest.mark.skipif(not oracle.INSTALLED, reason=oracle.MISSING)
+@pytest.mark.parametrize("name", WILD)
+def test_refuses_what_litert_refuses(name: str) -> None:
+    """Random models, many of them wrong: both run and agree, or both refuse."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for number in range(200):
+        rng = np.random.default_rng([zlib.crc32(name.encode()), number])
+        counts[outcome(rng, WILD[name](rng))] += 1
+    print(name, dict(counts))
+    assert set(counts) <= {("ran", "ran"), ("refused", "refused"), ("not asked", "undefined")}
+    assert counts["ran", "ran"] >= 20
+    assert counts["not asked", "undefined"] <= 40

@@ -157,3 +157,11 @@ def test_overflow_can_be_an_error() -> None:
     assert set(run(model, zeros(model))[0].flat) == {-32752}
     with pytest.raises(AccumulatorOverflow):
         run(model, zeros(model), "error")
+
+
+@pytest.mark.parametrize("shape", [(1, 50000, 2), (3, 4097, 5), (32, 49, 1280), (2, 3, 70000)])
+def test_numpy_reduces_a_middle_axis_in_order(shape: tuple[int, int, int]) -> None:
+    """The float32 sums rest on it: only along the fastest axis does NumPy add in pairs."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(0, 1, shape) * np.exp(rng.normal(0, 3, shape))).astype(np.float32)
+    assert np.array_equal(np.add.reduce(x, axis=1), np.add.accumulate(x, axis=1)[:, -1])

@@ -277,8 +277,10 @@ def _plain_clamp(node: Node, type: str) -> tuple[Any, Any] | None:
     if activation not in REAL_RANGES:
         raise node.invalid(f"unknown fused activation {activation!r}; there are: {', '.join(REAL_RANGES)}")
     low, high = REAL_RANGES[activation]
-    dtype = DTYPES[type]
-    return None if low is None else (dtype.type(low), dtype.type(np.iinfo(dtype).max if high is None else high))
+    if low is None:
+        return None
+    bounds = np.array([low, np.iinfo(DTYPES[type]).max if high is None else high])
+    return tuple(bounds.astype(np.int64).astype(DTYPES[type]))  # -1 becomes the maximum of an unsigned type
 
 
 def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

@@ -7,6 +7,7 @@ float32: the products are summed in the order (kh, kw, channel), then the bias i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from refquant.kernels.checks import expect_same_type, legacy_parameters
 from refquant.kernels.kernel import Node, Operand, Shape
 from refquant.kernels.output_stage import Finish, OutputStage, filter_scales, finish, output_stage, prepare_finish
 from refquant.kernels.padding import Axis, Window, decode_window, pad, patches
+from refquant.kernels.scratch import scratch
 from refquant.model.graph import Array
 
 # float32 elements of the matrix of patches and of its product that are worked on at once: they fit the second-level
@@ -176,14 +178,22 @@ def _blocks(shape: Shape, channels: int) -> Iterator[tuple[slice, slice]]:
 
 def _grouped_product(columns: Array, matrices: tuple[PreparedMatrix, ...]) -> Array:
     """columns (N, OH, OW, kh, kw, C) int8 times the groups' matrices: (N * OH * OW, O) exact integers."""
-    m, depth = int(np.prod(columns.shape[:3])), columns.shape[5] // len(matrices)
+    m, depth = math.prod(columns.shape[:3]), columns.shape[5] // len(matrices)
     products = []
-    for group in range(len(matrices)):
+    for group, matrix in enumerate(matrices):
         part = columns[..., group * depth : (group + 1) * depth]
-        a = np.empty(part.shape, np.float32)
+        a = scratch("convolution.columns", part.shape, np.float32)
         np.copyto(a, part)
-        products.append(exact_matmul(a.reshape(m, -1), matrices[group], INT8_MAGNITUDE))
+        out = scratch(f"convolution.product {group}", (m, matrix.integers.shape[1]), np.float32)
+        products.append(_product(a.reshape(m, -1), matrix, out))
     return products[0] if len(products) == 1 else np.concatenate(products, axis=1)
+
+
+def _product(a: Array, matrix: PreparedMatrix, out: Array) -> Array:
+    """a @ matrix, exactly, for |a| <= INT8_MAGNITUDE; in `out` (float32) where one float32 product is exact."""
+    if len(matrix.pieces) == 1:
+        return np.asarray(np.matmul(a, matrix.pieces[0][1], out=out))
+    return exact_matmul(a, matrix, INT8_MAGNITUDE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from refquant.kernels.convolution import (
 from refquant.kernels.kernel import Node, Operand, Shape
 from refquant.kernels.output_stage import Finish, OutputStage, finish, prepare_finish
 from refquant.kernels.padding import Axis, Window, decode_window
+from refquant.kernels.scratch import scratch
 from refquant.model.graph import Array
 
 MAX_OPTION = 2**15 - 1
@@ -138,7 +139,7 @@ def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -
     x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
     for runs, taps, target in _runs(x, weights.taps, params.window, params.input_zero_point, output):
         sums = _sum_in_groups(runs, taps, weights.groups)
-        finished = np.empty(sums.shape, np.int8)
+        finished = scratch("depthwise.finished", sums.shape, np.int8)
         finish(weights.finish, sums, finished)
         target[...] = finished.reshape(*target.shape[:2], -1, target.shape[3])[:, :, : target.shape[2]]
     return (output,)
@@ -147,8 +148,8 @@ def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -
 def _sum_in_groups(runs: list[Array], taps: list[Array], groups: tuple[tuple[int, ...], ...]) -> Array:
     """The sum over taps of filter * run, int16 or int32; the sum of one group fits int16."""
     shape = runs[0].shape
-    part, product = np.empty(shape, np.int16), np.empty(shape, np.int16)
-    total = np.empty(shape, np.int32)
+    part, product = (scratch(f"depthwise.{name}", shape, np.int16) for name in ("part", "product"))
+    total, addend = (scratch(f"depthwise.{name}", shape, np.int32) for name in ("total", "addend"))
     for number, (first, *others) in enumerate(groups):
         np.multiply(runs[first], taps[first], out=part)
         for tap in others:
@@ -159,7 +160,8 @@ def _sum_in_groups(runs: list[Array], taps: list[Array], groups: tuple[tuple[int
         if number == 0:
             np.copyto(total, part)
         else:
-            total += part.astype(np.int32)
+            np.copyto(addend, part)
+            np.add(total, addend, out=total)
     return total
 
 
@@ -174,7 +176,7 @@ def _runs(
     n, height, _, channels = output.shape
     if not output.size:
         return
-    row = (window.width.output + _reach(window.width)) * channels
+    row = _row_length(window.width) * channels
     rows = max(1, min(height, BLOCK_ELEMENTS // row))
     images = max(1, BLOCK_ELEMENTS // (row * height)) if rows == height else 1
     spread = [np.tile(tap, rows * row // channels) for tap in taps]
@@ -202,12 +204,21 @@ def _reach(axis: Axis) -> int:
     return (axis.filter - 1) * axis.dilation // axis.stride
 
 
+def _row_length(axis: Axis) -> int:
+    """The pixels from one row of a phase to the next: the frame before a row may serve as the one behind the last."""
+    needed = axis.output + _reach(axis)
+    phases = [_phase_slices(axis, phase, needed)[1] for phase in range(axis.stride)]
+    return max(needed - min(image.start for image in phases), *(image.stop for image in phases))
+
+
 def _phases(x: Array, window: Window, fill: int, dtype: np.dtype[Any]) -> Array:
     """(stride * stride, N, rows * width * channels): phase py * stride + px holds the pixels [py::stride, px::stride]
-    of the padded image, with one row to spare."""
+    of the padded image, with rows to spare for the run of the last tap."""
     h, w = window.height, window.width
-    length = h.output + _reach(h) + 1, w.output + _reach(w)
-    phases = np.full((h.stride, w.stride, len(x), *length, x.shape[3]), fill, dtype)
+    width = _row_length(w)
+    length = h.output + _reach(h) + _reach(w) // width + 1, width
+    phases = scratch("depthwise.phases", (h.stride, w.stride, len(x), *length, x.shape[3]), dtype)
+    phases.fill(fill)
     for py in range(h.stride):
         rows, into_rows = _phase_slices(h, py, length[0])
         for px in range(w.stride):

@@ -17,6 +17,7 @@ from refquant.arithmetic.float_rounding import float_rounding
 from refquant.arithmetic.multiplier import Multiplier
 from refquant.arithmetic.requantize import DOUBLE_ROUNDING, Record, Requantizer, requantize_and_clamp
 from refquant.kernels.kernel import Node, Operand
+from refquant.kernels.scratch import scratch
 from refquant.model.graph import DTYPES, Array
 
 # Elements that meet one pass of a chain; a float64 buffer of them and its constants fit the second-level cache.
@@ -149,14 +150,16 @@ def _finish_spread(s: SpreadRounding, zero_point: int, sums: Array, out: Array) 
 
 def _round_block(s: SpreadRounding, zero_point: int, sums: Array, out: Array) -> None:
     n = sums.shape[-1]
-    v = sums.astype(np.float64)
+    v = scratch("output_stage.float64", sums.shape, np.float64)
+    np.copyto(v, sums)
     v *= s.scale[:n]
     v += s.offset[:n]
     if s.second is not None:
         np.floor(v, out=v)
         v *= s.second[:n]
         np.rint(v, out=v)
-    y = v.astype(s.work)  # cuts off the fraction: floor, since results below 0 are clamped where it remains
+    y = scratch("output_stage.integers", sums.shape, s.work)
+    np.copyto(y, v, casting="unsafe")  # cuts off the fraction: floor, since results below 0 are clamped where it remains
     np.maximum(y, s.low[:n], out=y)
     np.minimum(y, s.high[:n], out=y)
     np.copyto(out, y, casting="unsafe")  # modulo 256; the zero point brings it back into the range of int8

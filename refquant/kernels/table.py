@@ -204,6 +204,10 @@ KERNELS: KernelTable = {
         "INT8": Kernel(lookup.exp_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
     },
+    "ELU": {
+        "INT8": Kernel(lookup.elu_params, elementwise.look_up, LEADING),
+        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+    },
     "LOG": {
         "INT8": Kernel(lookup.log_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),

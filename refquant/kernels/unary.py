@@ -7,14 +7,16 @@ Source: tflite/kernels/activations.cc, elementwise.cc, neg.cc, exp.cc, floor.cc.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from refquant.arithmetic import eigen_functions
 from refquant.arithmetic.fixed_point import Int64, saturate, saturating_rounding_doubling_high_mul
-from refquant.arithmetic.float_functions import expf, gelu, gelu_approximate, logf, logistic, rsqrtf, sqrtf, tanhf
+from refquant.arithmetic.float_functions import elu, expf, logf, logistic, rsqrtf, sqrtf, tanhf
 from refquant.arithmetic.inverse import inverse_sqrt_multiplier
 from refquant.arithmetic.multiplier import (
     Multiplier,
@@ -326,8 +328,11 @@ def float_leaky_relu_params(node: Node) -> FloatParams:
 
 def float_gelu_params(node: Node) -> FloatParams:
     """Decodes GELU on float32. Errors: InvalidModel."""
-    function = gelu_approximate if node.options.get("approximate", False) else gelu
-    return FloatParams(function, (expect_unary(node).shape,))
+    input = expect_unary(node)
+    if node.options.get("approximate", False):
+        return FloatParams(eigen_functions.gelu_approximate, (input.shape,))
+    values = max(math.prod(input.shape), 1)
+    return FloatParams(lambda x: eigen_functions.gelu(x.reshape(-1, values)).reshape(x.shape), (input.shape,))
 
 
 def float_prelu_params(node: Node) -> FloatParams:
@@ -376,6 +381,7 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "LOGISTIC": logistic,
     "TANH": tanhf,
     "EXP": expf,
+    "ELU": elu,
     "LOG": logf,
     "SIGN": np.sign,
     "LOGICAL_NOT": np.logical_not,

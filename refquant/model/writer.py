@@ -221,7 +221,7 @@ class Encoder:
     def finish(self, root: int) -> bytes:
         """The whole file, given its root table."""
         self.builder.Finish(root, file_identifier=FILE_IDENTIFIER)
-        return bytes(self.builder.Output())
+        return bytes(memoryview(self.builder.Bytes)[self.builder.Head() :])
 
 
 def write_model(model: Model, *, check: bool = True) -> bytes:

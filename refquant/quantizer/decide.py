@@ -174,7 +174,8 @@ class _Plan:
             return is_quantized(self.graph, value)
         if value.producer in self.carried:
             return not (is_quantized(self.graph, value) and len(readers) < len(value.uses))
-        return self.why_float[value.producer] is None
+        own = any(not request.users for request in value.requantizations)
+        return self.why_float[value.producer] is None or (own and is_quantized(self.graph, value))
 
     def elements(self, tensor: int) -> int:
         """The number of elements, a dynamic dimension counting as 1."""
@@ -232,33 +233,34 @@ class _Plan:
             self.read(others, self.form(Form(value.tensor, None, "constant")))
 
     def plan_result(self, value: Value, position: int, number: int) -> None:
-        if self.why_float[position] is not None:
+        own = [request.parameters for request in value.requantizations if not request.users]
+        main, origin = value.parameters, "range" if value.calibrated else "spread"
+        if self.why_float[position] is None:
+            assert main is not None
+            if not own and self.folds_into_producer(value, position):
+                main = self.folded[value.tensor] = value.requantizations[0].parameters
+                value = replace(value, parameters=main, requantizations=[])
+            produced = self.form(Form(value.tensor, own[0] if own else main, "operator"))
+            self.results[position, number] = produced
+            raw = None
+        else:
             raw = self.form(Form(value.tensor, None, "operator"))
             self.results[position, number] = raw
             if position in self.carried:
                 raw = self.plan_carried(value, position, number)
             if not is_quantized(self.graph, value):
                 self.read(value.uses, raw)
+                if position in self.carried:
+                    carried = [use for use in value.uses if self.is_carried(use)]
+                    self.read(carried, self.results[position, number])
                 return
-            origin = "range" if value.calibrated else "spread"
-            quantized = self.form(Form(value.tensor, value.parameters, "QUANTIZE", raw, origin=origin))
-            self.plan_readers(value, raw, quantized, raw)
-            return
-        main = value.parameters
-        assert main is not None
-        own = [request for request in value.requantizations if not request.users]
+            assert main is not None
+            produced = self.form(Form(value.tensor, own[0] if own else main, "QUANTIZE", raw, origin=origin))
         if own:  # the producer keeps what it asked for; all readers see what was there before
-            produced = self.form(Form(value.tensor, own[0].parameters, "operator"))
-            self.results[position, number] = produced
             quantized = self.requantized(value, produced, main, ())
             self.plan_readers(value, produced, quantized, None)
-            return
-        if self.folds_into_producer(value, position):
-            main = self.folded[value.tensor] = value.requantizations[0].parameters
-            value = replace(value, parameters=main, requantizations=[])
-        quantized = self.form(Form(value.tensor, main, "operator"))
-        self.results[position, number] = quantized
-        self.plan_readers(value, None, quantized, None)
+        else:
+            self.plan_readers(value, raw, produced, raw)
 
     def plan_carried(self, value: Value, position: int, number: int) -> int:
         """The DEQUANTIZE behind a carried operator, whose result has the parameters of its operand."""
@@ -301,7 +303,7 @@ class _Plan:
     def read_form(self, uses: list[Use], form: int, before: int | None, raw: int | None, origin: str) -> None:
         """int8 operators read the form; the others its float32: the raw one, or a DEQUANTIZE of what came before."""
         self.read([use for use in uses if self.is_int8(use)], form)
-        if before is not None and self.forms[before].made == "operator":
+        if before is not None and self.forms[before].parameters is not None and not self.forms[before].unsigned:
             self.read([use for use in uses if self.is_carried(use)], before)
         others = [use for use in uses if not self.is_int8(use)]
         if not others:

@@ -190,6 +190,8 @@ CASES: Mapping[str, Generator] = {
     "LOG": lookup.table("LOG", "INT8"),
     "GELU": lookup.table("GELU", "INT8"),
     "GELU uint8": lookup.table("GELU", "UINT8"),
+    "ELU": lookup.elu,
+    "ELU float": unary.elu_float,
     "QUANTIZE float to int8": conversion.quantize("INT8"),
     "QUANTIZE float to uint8": conversion.quantize("UINT8"),
     "QUANTIZE float to int16": conversion.quantize("INT16"),

@@ -30,7 +30,7 @@ def two_shapes(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ..
     b = tuple(1 if rng.random() < 0.3 else d for d in a)
     if rng.random() < 0.4:
         return a, a
-    a, b = tuple(1 if rng.random() < 0.3 and e != 1 else d for d, e in zip(a, b, strict=True)), b
+    a = tuple(1 if rng.random() < 0.3 and e != 1 else d for d, e in zip(a, b, strict=True))
     if rng.random() < 0.5:
         b = b[int(rng.integers(0, len(b) + 1)) :]
     return (a, b) if rng.random() < 0.5 else (b, a)
@@ -130,12 +130,13 @@ def quantized_large(op: str, type: str) -> Callable[[np.random.Generator], Case]
         codes = np.arange(info.min, info.max + 1).astype(type.lower())
         s1 = scale(rng)
         s2 = near(rng, s1)
+        if op == "LESS":
+            s1, s2 = min(s1, 0.999999), min(s2, 0.999999)
         inputs = [T((256, 1), type, s1, zero_point(rng, type)), T((1, 256), type, s2, zero_point(rng, type))]
         if op == "PRELU":
             inputs[0] = replace(inputs[0], shape=(256, 256))
         output_scale = near(rng, max(s1, s2) if op in ("ADD", "SUB") else s1 if op == "PRELU" else 64 * s1 * s2)
-        bool_output = op in ("EQUAL", "LESS")
-        output = T((256, 256), "BOOL") if bool_output else T((256, 256), type, output_scale, zero_point(rng, type))
+        output = T((256, 256), "BOOL") if op == "LESS" else T((256, 256), type, output_scale, zero_point(rng, type))
         first = np.broadcast_to(codes[:, np.newaxis], inputs[0].shape).copy()
         options = activation(rng) if op in ("ADD", "SUB", "MUL") else {}
         return case(rng, op, inputs, [output], options, [[first, codes[np.newaxis]]])

@@ -68,7 +68,8 @@ def roots(op: str) -> Callable[[np.random.Generator], Case]:
         top = np.sqrt(255 * s)
         natural = top / 255 if op == "SQRT" else 1 / np.sqrt(s) / 255
         x = codes(rng, "INT8", zp)
-        output = T(x.shape, "INT8", near(rng, float(natural)), zero_point(rng, "INT8"))
+        out = float(natural * np.exp(rng.uniform(-5, 5))) if rng.random() < 0.7 else float(2.0 ** rng.integers(-12, 3))
+        output = T(x.shape, "INT8", out, zero_point(rng, "INT8"))
         return case(rng, op, [T(x.shape, "INT8", s, zp)], [output], {}, [[x], [rng.permutation(x)]])
 
     return build
@@ -105,6 +106,11 @@ def plain(op: str, type: str, options: Options = no_options) -> Callable[[np.ran
         return case(rng, op, inputs, [replace(inputs[0])], options(rng), drawn)
 
     return build
+
+
+def elu_float(rng: np.random.Generator) -> Case:
+    """The reference resolver has no ELU; the optimized one runs the same kernel."""
+    return replace(plain("ELU", "FLOAT32")(rng), resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES")
 
 
 def _floats(rng: np.random.Generator, shape: tuple[int, ...]) -> list[np.ndarray]:

@@ -25,9 +25,10 @@ class Count:
 def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Where two arrays differ in any bit (a NaN equals a NaN)."""
     if a.dtype.kind == "f":
-        bits = f"u{a.dtype.itemsize}"
-        return (np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits)) & ~(np.isnan(a) & np.isnan(b))
-    return a != b
+        bits = np.dtype(f"u{a.dtype.itemsize}")
+        x, y = (np.frombuffer(array.tobytes(), bits).reshape(array.shape) for array in (a, b))
+        return np.asarray((x != y) & ~(np.isnan(a) & np.isnan(b)))
+    return np.asarray(a != b)
 
 
 def compare(case: Case, resolver: str | None = None, runtime: str = "tflite_ref") -> Count:

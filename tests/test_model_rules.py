@@ -461,6 +461,25 @@ def test_a_tensor_that_no_array_can_hold_is_unsupported() -> None:
     validate(with_tensor(small_model(), 0, shape=(1,) * 32))
 
 
+def test_messages_stay_short() -> None:
+    order = with_sparsity(traversal_order=(0,) * 10000, dim_metadata=({},) * 10000, block_map=(0,) * 9998)
+    calls = [
+        Operator("CALL", (), (), options_type="CallOptions", options={"subgraph": n}) for n in (*range(1, 5000), 0)
+    ]
+    ring = replace(rich_model(), graphs=tuple(Graph((), (call,), (), ()) for call in calls), signatures=())
+    for model in (
+        with_tensor(small_model(), 0, shape_signature=(-2,) * 10000),
+        with_tensor(small_model(), 0, shape=(1,) * 31 + (-1,), name="a long name\n" * 10000),
+        replace(small_model(), signatures=(Signature("s\n" * 10000, (), (), 9),)),
+        order,
+        ring,
+    ):
+        with pytest.raises(InvalidModel) as caught:
+            validate(model)
+        assert len(str(caught.value)) < 400
+        assert "\n" not in str(caught.value)
+
+
 def test_a_variable_and_an_empty_constant_may_be_read() -> None:
     model = rich_model()
     assert model.graph.outputs[1] == 6  # the constant without elements

@@ -224,6 +224,7 @@ UNDEFINED: dict[str, tuple[str, list[T | None], list[T], dict[str, Any]]] = {
     "transpose: a scalar": ("TRANSPOSE", [T(()), T(data=np.zeros(0, np.int32))], [T(())], {}),
     "gather_nd: no coordinates": ("GATHER_ND", [X, T(data=np.zeros((2, 0), np.int32))], [Y], {}),
     "reverse: no axes": ("REVERSE_V2", [X, T(data=np.zeros(0, np.int32))], [Y], {}),
+    "reverse: an empty axis behind": ("REVERSE_V2", [T((4, 3, 0)), i32(-2, 0)], [Y], {}),
     "strided_slice: index out of range": (
         "STRIDED_SLICE",
         [X, i32(2, 0), i32(3, 3), i32(1, 1)],

@@ -87,14 +87,16 @@ _SQRT_TWO_OVER_PI = np.float32(1.12837916709551257390 * 0.70710678118654752440)
 
 
 def gelu(x: Float32) -> Float32:
-    """x/2 * erfc(-x / sqrt 2). x: (rows, n), each row a tensor, whose last n mod 4 values take the scalar functions.
+    """x/2 * erfc(-x / sqrt 2) of values that fill packets. x: any shape.
 
     Source: tflite/kernels/internal/reference/gelu.h, Gelu.
     """
-    whole = x.shape[-1] - x.shape[-1] % PACKET
-    argument = x * -_SQRT_HALF
-    parts = erfc(argument[:, :whole], exp), erfc(argument[:, whole:], expf)
-    return np.asarray(np.float32(0.5) * x * np.concatenate(parts, axis=-1))
+    return np.float32(0.5) * x * erfc(x * -_SQRT_HALF, exp)
+
+
+def gelu_of_rest(x: Float32) -> Float32:
+    """`gelu` of the values that are left over: their exponential is the C library's."""
+    return np.float32(0.5) * x * erfc(x * -_SQRT_HALF, expf)
 
 
 def gelu_approximate(x: Float32) -> Float32:

@@ -17,10 +17,11 @@ import numpy as np
 from refquant.arithmetic.fixed_point import Int64
 from refquant.arithmetic.requantize import Record, Requantizer
 from refquant.errors import InvalidInput
-from refquant.kernels.activation import REAL_RANGES, clamp_float, fused_float_range
+from refquant.kernels.activation import REAL_RANGES, fused_float_range
 from refquant.kernels.checks import expect_same_type
 from refquant.kernels.elementwise import (
     by_pairs,
+    clamp_in_place,
     expect_binary,
     finish,
     fixed_point,
@@ -279,8 +280,9 @@ def _plain_clamp(node: Node, type: str) -> tuple[Any, Any] | None:
     low, high = REAL_RANGES[activation]
     if low is None:
         return None
-    bounds = np.array([low, np.iinfo(DTYPES[type]).max if high is None else high])
-    return tuple(bounds.astype(np.int64).astype(DTYPES[type]))  # -1 becomes the maximum of an unsigned type
+    bounds = np.array([int(low), int(np.iinfo(DTYPES[type]).max if high is None else high)])
+    least, largest = bounds.astype(DTYPES[type])  # -1 becomes the maximum of an unsigned type
+    return least, largest
 
 
 def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -294,7 +296,9 @@ def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, .
     assert b is not None
     with np.errstate(all="ignore"):
         result = np.asarray(params.function(a, b))
-        return (result if params.clamp is None else clamp_float(result, *params.clamp),)
+        if params.clamp is not None:
+            clamp_in_place(result, *params.clamp)
+        return (result,)
 
 
 def plain_division(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

@@ -24,9 +24,10 @@ from refquant.kernels.padding import Axis, Window, decode_window, pad, patches
 from refquant.kernels.scratch import scratch
 from refquant.model.graph import Array
 
-# float32 elements of the matrix of patches and of its product that are worked on at once: they fit the second-level
-# cache.
-BLOCK_ELEMENTS = 1 << 17
+# Elements of the matrix of columns, and of the sums, that are worked on at once: together they fit the second-level
+# cache, and the calls cost little.
+COLUMN_ELEMENTS = 1 << 17
+OUTPUT_ELEMENTS = 1 << 17
 INT8_MAGNITUDE = 128
 
 
@@ -160,40 +161,44 @@ def conv_2d(params: ConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
     padded = pad(x, params.window, params.input_zero_point, np.int8)
     output = np.empty((len(x), *params.output_shapes[0][1:]), np.int8)
     view = patches(padded, params.window)
-    for block in _blocks(view.shape, output.shape[3]):
-        finish(weights.finish, _grouped_product(view[block], weights.matrices), output[block])
+    for block in _blocks(*view.shape[:3], len(weights.finish.constant), OUTPUT_ELEMENTS):
+        finish(weights.finish, _sums(view[block], weights), output[block])
     return (output,)
 
 
-def _blocks(shape: Shape, channels: int) -> Iterator[tuple[slice, slice]]:
-    """Slices (images, rows) of patches (N, OH, OW, kh, kw, C), whole images or rows of one, that fit BLOCK_ELEMENTS."""
-    n, height, width = shape[:3]
-    row = width * (int(np.prod(shape[3:])) + channels)
-    rows = max(1, min(height, BLOCK_ELEMENTS // max(row, 1)))
-    images = max(1, BLOCK_ELEMENTS // max(row * height, 1)) if rows == height else 1
+def _blocks(n: int, height: int, width: int, depth: int, most: int) -> Iterator[tuple[slice, slice]]:
+    """Slices (images, rows): whole images, or rows of one, of at most `most` elements, width * depth a row."""
+    row = max(width * depth, 1)
+    rows = max(1, min(height, most // row))
+    images = max(1, most // (row * rows)) if rows == height else 1
     for image in range(0, n, images):
         for y in range(0, height, rows):
             yield slice(image, image + images), slice(y, y + rows)
 
 
-def _grouped_product(columns: Array, matrices: tuple[PreparedMatrix, ...]) -> Array:
-    """columns (N, OH, OW, kh, kw, C) int8 times the groups' matrices: (N * OH * OW, O) exact integers."""
-    m, depth = math.prod(columns.shape[:3]), columns.shape[5] // len(matrices)
-    products = []
-    for group, matrix in enumerate(matrices):
-        part = columns[..., group * depth : (group + 1) * depth]
-        a = scratch("convolution.columns", part.shape, np.float32)
-        np.copyto(a, part)
-        out = scratch(f"convolution.product {group}", (m, matrix.integers.shape[1]), np.float32)
-        products.append(_product(a.reshape(m, -1), matrix, out))
-    return products[0] if len(products) == 1 else np.concatenate(products, axis=1)
+def _sums(columns: Array, weights: ConvWeights) -> Array:
+    """The exact sums of filter * columns (N, OH, OW, kh, kw, C) int8: (N * OH * OW, outputs) float32 or float64."""
+    dtype = np.float32 if all(len(matrix.pieces) == 1 for matrix in weights.matrices) else np.float64
+    shape = columns.shape[:3]
+    sums = scratch("convolution.sums", (*shape, len(weights.finish.constant)), dtype)
+    depth = columns.shape[5] // len(weights.matrices)
+    for block in _blocks(*shape, math.prod(columns.shape[3:]), COLUMN_ELEMENTS):
+        for group, (matrix, out) in enumerate(
+            zip(weights.matrices, np.split(sums[block], len(weights.matrices), 3), strict=True)
+        ):
+            part = columns[(*block, ..., slice(group * depth, (group + 1) * depth))]
+            a = scratch("convolution.columns", part.shape, np.float32)
+            np.copyto(a, part)
+            _multiply(a.reshape(-1, matrix.integers.shape[0]), matrix, out)
+    return sums
 
 
-def _product(a: Array, matrix: PreparedMatrix, out: Array) -> Array:
-    """a @ matrix, exactly, for |a| <= INT8_MAGNITUDE; in `out` (float32) where one float32 product is exact."""
-    if len(matrix.pieces) == 1:
-        return np.asarray(np.matmul(a, matrix.pieces[0][1], out=out))
-    return exact_matmul(a, matrix, INT8_MAGNITUDE)
+def _multiply(a: Array, matrix: PreparedMatrix, out: Array) -> None:
+    """out = a @ matrix, exactly, for |a| <= INT8_MAGNITUDE."""
+    if len(matrix.pieces) == 1 and out.flags.c_contiguous:
+        np.matmul(a, matrix.pieces[0][1], out=out.reshape(len(a), -1))
+    else:
+        out[...] = exact_matmul(a, matrix, INT8_MAGNITUDE).reshape(out.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +233,7 @@ def conv_2d_float(params: FloatConvParams, arrays: Sequence[Array | None]) -> tu
     view = patches(pad(x, params.window, 0, np.float32), params.window)
     rows = filter_.reshape(len(filter_), -1)
     matrices = [np.ascontiguousarray(part.T) for part in np.split(rows, params.groups)]
-    for block in _blocks(view.shape, len(filter_)):
+    for block in _blocks(*view.shape[:3], math.prod(view.shape[3:]), COLUMN_ELEMENTS):
         columns = view[block]
         total = np.zeros((*columns.shape[:3], len(filter_)), np.float32)
         for part, matrix, result in zip(

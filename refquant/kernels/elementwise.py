@@ -23,6 +23,8 @@ MAX_BROADCAST_RANK = 8  # TFLite's broadcasting loop ends the process beyond
 # Elements from which looking results up in a table of all 65,536 pairs of codes takes less time than computing them.
 TABLE_FROM = 1 << 15
 
+PIECE = 1 << 13  # elements
+
 P = TypeVar("P")
 
 
@@ -150,6 +152,22 @@ def look_up(params: LookupParams, arrays: Sequence[Array | None]) -> tuple[Array
     if params.lowest is not None and x.size and x.min() < params.lowest:
         raise InvalidInput(params.refusal)
     return (np.asarray(params.table.take(x.view(np.uint8))),)
+
+
+def clamp_in_place(x: Array, low: Any, high: Any) -> None:
+    """x = min(max(x, low), high) as C++ computes it: a NaN and a -0.0 at a bound of 0.0 stay what they are."""
+    np.copyto(x, low, where=x < low)
+    np.copyto(x, high, where=x > high)
+
+
+def in_pieces(function: Callable[[Array], Array], x: Array) -> Array:
+    """function(x) for an elementwise function of many steps, piece by piece, so that its intermediates stay in cache."""
+    flat = x.reshape(-1)
+    if flat.size <= PIECE:
+        return np.asarray(function(x))
+    return np.concatenate([function(flat[start : start + PIECE]) for start in range(0, flat.size, PIECE)]).reshape(
+        x.shape
+    )
 
 
 def by_pairs(compute: Callable[[P, Array, Array], Array], params: P, arrays: Sequence[Array | None]) -> tuple[Array]:

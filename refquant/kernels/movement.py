@@ -253,8 +253,8 @@ def broadcast_to(params: BroadcastToParams, arrays: Sequence[Array | None]) -> t
 def reverse_params(node: Node) -> ReverseParams:
     """axes: an INT32 vector of different axes that are neighbours, in any order; the input has at most 8 axes.
 
-    Errors: InvalidModel; UnsupportedModel without axes, which crashes the runtime.
-    Source: tflite/kernels/reverse.cc, Prepare, Eval.
+    Errors: InvalidModel; UnsupportedModel without axes or with an empty one behind them, which crashes the runtime.
+    Source: tflite/kernels/reverse.cc, Prepare, Eval; internal/reference/reverse.h, Reverse.
     """
     expect_counts(node, 2, 1)
     input = node.input(0)
@@ -268,6 +268,10 @@ def reverse_params(node: Node) -> ReverseParams:
     axes = sorted(axis_from_end(node, axis, rank) for axis in given)
     if axes != list(range(axes[0], axes[0] + len(axes))):
         raise node.invalid(f"the axes {list(given)} must be different and neighbours")
+    if 0 in input.shape[rank + axes[-1] + 1 :] and 0 not in input.shape[: rank + axes[-1] + 1]:
+        raise node.unsupported(
+            f"an empty axis of {list(input.shape)} behind the axes {list(given)} crashes the runtime"
+        )
     return ReverseParams(tuple(axes), (input.shape,))
 
 

@@ -163,7 +163,7 @@ KERNELS: KernelTable = {
     "PRELU": {
         "INT8": Kernel(unary.prelu_params, unary.prelu, LEADING),
         "UINT8": Kernel(unary.prelu_params, unary.prelu, LEADING),
-        "FLOAT32": Kernel(unary.float_prelu_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.float_prelu_params, unary.float_prelu, LEADING),
     },
     "HARD_SWISH": {
         "INT8": Kernel(unary.hard_swish_params, elementwise.look_up, LEADING),
@@ -215,7 +215,7 @@ KERNELS: KernelTable = {
     "GELU": {
         "INT8": Kernel(lookup.gelu_params, elementwise.look_up, LEADING),
         "UINT8": Kernel(lookup.gelu_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_gelu_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.float_gelu_params, unary.float_gelu, LEADING),
     },
     "QUANTIZE": {
         "FLOAT32": Kernel(conversion.quantize_params, conversion.quantize, LEADING),

@@ -29,11 +29,14 @@ from refquant.arithmetic.requantize import Record, Requantizer
 from refquant.kernels.checks import expect_counts, expect_same_type
 from refquant.kernels.elementwise import (
     LookupParams,
+    ShapeParams,
     broadcast_shape,
     by_pairs,
+    clamp_in_place,
     code_range,
     expect_unary,
     fixed_point,
+    in_pieces,
     positive_scale,
     table_params,
 )
@@ -255,9 +258,17 @@ class PreluParams:
 
 @dataclass(frozen=True, slots=True)
 class FloatParams:
-    """A float32 op of one input, or PRELU: `function` of the inputs."""
+    """An op of one input: `function` of each element."""
 
-    function: Callable[..., Array]
+    function: Callable[[Array], Array]
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class GeluParams:
+    """GELU on float32. `elements`: of one tensor."""
+
+    elements: int
     output_shapes: tuple[Shape]
 
 
@@ -326,18 +337,17 @@ def float_leaky_relu_params(node: Node) -> FloatParams:
     return FloatParams(lambda x: np.where(x > 0, x, x * alpha), (expect_unary(node).shape,))
 
 
-def float_gelu_params(node: Node) -> FloatParams:
+def float_gelu_params(node: Node) -> FloatParams | GeluParams:
     """Decodes GELU on float32. Errors: InvalidModel."""
     input = expect_unary(node)
     if node.options.get("approximate", False):
         return FloatParams(eigen_functions.gelu_approximate, (input.shape,))
-    values = max(math.prod(input.shape), 1)
-    return FloatParams(lambda x: eigen_functions.gelu(x.reshape(-1, values)).reshape(x.shape), (input.shape,))
+    return GeluParams(math.prod(input.shape), (input.shape,))
 
 
-def float_prelu_params(node: Node) -> FloatParams:
+def float_prelu_params(node: Node) -> ShapeParams:
     """Decodes PRELU on float32. Errors: InvalidModel."""
-    return FloatParams(lambda x, alpha: np.where(x >= 0, x, x * alpha), (_prelu_shape(node),))
+    return ShapeParams((_prelu_shape(node),))
 
 
 def float_function(params: FloatParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -345,14 +355,53 @@ def float_function(params: FloatParams, arrays: Sequence[Array | None]) -> tuple
 
     Source: tflite/kernels/internal/reference/ and tflite/kernels/elementwise.cc, by the op's name.
     """
+    (x,) = arrays
+    assert x is not None
     with np.errstate(all="ignore"):
-        return (np.asarray(params.function(*arrays)),)
+        return (in_pieces(params.function, x),)
+
+
+def float_gelu(params: FloatParams | GeluParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """x/2 * erfc(-x / sqrt 2), or the approximate form, as Eigen computes them. arrays: float32.
+
+    Each tensor's last few elements, short of four, are computed by another exponential than the others.
+    Source: tflite/kernels/internal/reference/gelu.h, Gelu.
+    """
+    if isinstance(params, FloatParams):
+        return float_function(params, arrays)
+    (x,) = arrays
+    assert x is not None
+    samples = x.reshape(-1, params.elements) if x.size else x.reshape(1, 0)
+    whole = params.elements - params.elements % eigen_functions.PACKET
+    with np.errstate(all="ignore"):
+        parts = (
+            in_pieces(eigen_functions.gelu, samples[:, :whole]),
+            eigen_functions.gelu_of_rest(samples[:, whole:]),
+        )
+    return (np.concatenate(parts, axis=-1).reshape(x.shape),)
+
+
+def float_prelu(params: ShapeParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """input where it is >= 0, else input * alpha. arrays: input and alpha, float32.
+
+    Source: tflite/kernels/activations.cc, ApplyPrelu.
+    """
+    x, alpha = arrays
+    assert x is not None
+    assert alpha is not None
+    with np.errstate(all="ignore"):
+        return (np.where(x >= 0, x, x * alpha),)
 
 
 def _clamp(low: float, high: float) -> Callable[[Array], Array]:
-    """high where x > high, low where x < low, else x, so that a NaN and a -0.0 stay."""
     lo, hi = np.float32(low), np.float32(high)
-    return lambda x: np.where(x > hi, hi, np.where(x < lo, lo, x))
+
+    def clamp(x: Array) -> Array:
+        x = x.copy()
+        clamp_in_place(x, lo, hi)
+        return x
+
+    return clamp
 
 
 def _hard_swish(x: Array) -> Array:

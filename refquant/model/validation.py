@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import graphlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -141,7 +141,9 @@ def _check_tensor(model: Model, graph: Graph, tensor: Tensor, place: str) -> Non
         raise InvalidModel(f"{place}: '{tensor.type}' is not a TensorType")
     elements = _checked_elements(tensor.shape, place)
     if any(dimension < -1 for dimension in tensor.shape_signature or ()):
-        raise InvalidModel(f"{place}: shape_signature {list(tensor.shape_signature or ())} has a dimension below -1")
+        raise InvalidModel(
+            f"{place}: shape_signature {_shortened(tensor.shape_signature or ())} has a dimension below -1"
+        )
     if tensor.quantization is not None:
         _check_quantization(graph, tensor, tensor.quantization, place)
     _check_index(tensor.buffer, model.buffers, f"{place}: buffer", "buffers")
@@ -182,7 +184,8 @@ def _checked_elements(shape: tuple[int, ...], place: str) -> int:
     return math.prod(shape)
 
 
-def _shortened(values: tuple[int, ...]) -> str:
+def _shortened(values: Sequence[int]) -> str:
+    """The values as a list in brackets, the first MAX_RANK of them."""
     return str(list(values)) if len(values) <= MAX_RANK else f"[{str(list(values[:MAX_RANK]))[1:-1]}, ...]"
 
 
@@ -248,7 +251,7 @@ def _sparse_elements(shape: tuple[int, ...], sparsity: Mapping[str, Any], place:
         )
     if sorted(order[:rank]) != list(range(rank)) or sorted(order[rank:]) != list(range(rank, len(order))):
         raise InvalidModel(
-            f"{place}: traversal_order {list(order)} does not name every dimension, then every block, once"
+            f"{place}: traversal_order {_shortened(order)} does not name every dimension, then every block, once"
         )
     sizes = [*shape, *(0 for _ in block_map)]
     for level, mapped in enumerate(block_map):
@@ -375,7 +378,7 @@ def _check_subgraph_calls(model: Model) -> None:
     try:
         graphlib.TopologicalSorter(calls).prepare()
     except graphlib.CycleError as error:
-        raise InvalidModel(f"subgraphs run each other in a circle: {error.args[1]}") from None
+        raise InvalidModel(f"subgraphs run each other in a circle: {_shortened(error.args[1])}") from None
 
 
 def _called_subgraphs(op: Operator) -> Iterable[tuple[str, int]]:

@@ -7,7 +7,7 @@ Source: google-ai-edge/LiteRT, tflite/converter/flatbuffer_export.cc.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from refquant.model.graph import Array, Metadata, Model, Operator, Quantization, Tensor
@@ -15,7 +15,6 @@ from refquant.quantizer.decide import Decision, Form
 from refquant.quantizer.parameters import DATA_RULES, Parameters, data_rule
 from refquant.quantizer.propagate import Use, rule_of
 
-QUANTIZE_VERSION, DEQUANTIZE_VERSION = 1, 2
 STALE_METADATA = ("min_runtime_version",)  # true of the float operators only
 
 
@@ -86,44 +85,63 @@ def _input_form(decision: Decision, tensor: int) -> int:
 # order
 
 
+@dataclass(slots=True)
+class _Emission:
+    """The new tensors (as forms) and the new operators (on forms), in the making."""
+
+    decision: Decision
+    last: frozenset[int]  # conversions that stand at the end: the QUANTIZE to a uint8 output
+    order: list[int] = field(default_factory=list)
+    operators: list[Operator] = field(default_factory=list)
+    conversions: dict[int, list[int]] = field(default_factory=dict)  # form -> the forms converted from it
+
+    def __post_init__(self) -> None:
+        for number, form in self.decision.forms.items():
+            if form.source is not None and number not in self.last:
+                self.conversions.setdefault(form.source, []).append(number)
+
+    def convert(self, sources: Iterable[int]) -> None:
+        """Puts the conversions of the forms behind them, and the conversions of those, and so on."""
+        for source in sources:
+            for number in self.conversions.get(source, ()):
+                self.emit(number)
+                self.convert([number])
+
+    def emit(self, number: int) -> None:
+        self.operators.append(_conversion(self.decision.forms, number))
+        self.order.append(number)
+
+
 def _emit(model: Model, decision: Decision) -> tuple[list[int], list[Operator]]:
     """(forms in the new tensor order, operators on forms)."""
     graph, forms = model.graph, decision.forms
-    order = [_input_form(decision, tensor) for tensor in graph.inputs]
-    order += _constants_in_order(model, decision)
-    operators: list[Operator] = []
-    later = [decision.reads[Use(None, number)] for number in range(len(graph.outputs))]
-    last = {form for form in later if forms[form].unsigned and forms[form].made == "QUANTIZE"}
-
-    def convert(sources: Iterable[int], skip: set[int]) -> None:
-        for source in sources:
-            for number, form in forms.items():
-                if form.source == source and number not in skip:
-                    operators.append(_conversion(form, number))
-                    order.append(number)
-                    convert([number], skip)
-
-    convert([*_in_block_order(model, decision), *order[len(graph.inputs) :]], last)
+    outputs = [decision.reads[Use(None, number)] for number in range(len(graph.outputs))]
+    last = [form for form in dict.fromkeys(outputs) if forms[form].unsigned and forms[form].made == "QUANTIZE"]
+    emission = _Emission(decision, frozenset(last))
+    inputs = [_input_form(decision, tensor) for tensor in graph.inputs]
+    spread = {form.source for form in forms.values() if form.origin == "spread"}
+    untouched, quantized = _constants_in_order(model, decision, any(form in spread for form in inputs))
+    emission.order += [*inputs, *untouched]
+    emission.convert(form for form in reversed(inputs) if form in spread)
+    emission.order += quantized
+    emission.convert(form for form in inputs if form not in spread)
     for position, operator in enumerate(graph.operators):
         results = tuple(decision.results[position, number] for number in range(len(operator.outputs)))
-        operators.append(_operator(model, decision, position, operator, results))
-        order.extend(results)
-        convert(results, last)
-    for form in dict.fromkeys(form for form in later if form in last):
-        operators.append(_conversion(forms[form], form))
-        order.append(form)
-    return order, operators
+        emission.operators.append(_operator(decision, position, operator, results))
+        emission.order += results
+        emission.convert(results)
+    for form in last:
+        emission.emit(form)
+    return emission.order, emission.operators
 
 
-def _in_block_order(model: Model, decision: Decision) -> list[int]:
-    """Input forms in the order of their conversions: parameters that spread to an input go before all others."""
-    inputs = [_input_form(decision, tensor) for tensor in model.graph.inputs]
-    spread = {form.source for form in decision.forms.values() if form.origin == "spread"}
-    return [*reversed([form for form in inputs if form in spread]), *(form for form in inputs if form not in spread)]
+def _constants_in_order(model: Model, decision: Decision, conversions_first: bool) -> tuple[list[int], list[int]]:
+    """(untouched, quantized) constant forms that are read: as the converter's passes leave them.
 
-
-def _constants_in_order(model: Model, decision: Decision) -> list[int]:
-    """Constant forms that are read, those of the last operator first; the untouched ones before the quantized ones."""
+    It collects constants in front, the last one read first, and converts the float ones, each where it stands. Then it
+    once more moves to the front, one after another, those that do not follow a constant directly; last the float ones
+    whose conversion turned out to be for nothing.
+    """
     uses = [
         Use(position, slot)
         for position, operator in enumerate(model.graph.operators)
@@ -131,19 +149,22 @@ def _constants_in_order(model: Model, decision: Decision) -> list[int]:
     ]
     uses += [Use(None, number) for number in range(len(model.graph.outputs))]
     read = [decision.reads[use] for use in uses if use in decision.reads]
-    forms = reversed(dict.fromkeys(form for form in read if decision.forms[form].made == "constant"))
-    return sorted(forms, key=lambda form: decision.forms[form].parameters is not None)
+    forms = list(reversed(dict.fromkeys(form for form in read if decision.forms[form].made == "constant")))
+    floats = [form for form in forms if model.graph.tensors[decision.forms[form].tensor].type == "FLOAT32"]
+    stays = 0 if conversions_first else next((n + 1 for n, form in enumerate(forms) if form in floats), len(forms))
+    hoisted = [form for form in (*reversed(forms[stays:]), *forms[:stays]) if form not in floats]
+    quantized = [form for form in floats if decision.forms[form].parameters is not None]
+    return [*(form for form in reversed(floats) if form not in quantized), *hoisted], quantized
 
 
-def _conversion(form: Form, number: int) -> Operator:
+def _conversion(forms: Mapping[int, Form], number: int) -> Operator:
+    form = forms[number]
     assert form.source is not None
-    version = QUANTIZE_VERSION if form.made == "QUANTIZE" else DEQUANTIZE_VERSION
+    version = 2 if form.made == "DEQUANTIZE" and not forms[form.source].unsigned else 1
     return Operator(form.made, (form.source,), (number,), version)
 
 
-def _operator(
-    model: Model, decision: Decision, position: int, operator: Operator, results: tuple[int, ...]
-) -> Operator:
+def _operator(decision: Decision, position: int, operator: Operator, results: tuple[int, ...]) -> Operator:
     inputs = tuple(
         -1 if tensor < 0 else decision.reads[Use(position, slot)] for slot, tensor in enumerate(operator.inputs)
     )
@@ -192,7 +213,11 @@ def _base_name(model: Model, form: Form) -> str:
     """What the converter names a form after: a conversion at an input or at a calibrated tensor has no name of its own."""
     if form.made in ("QUANTIZE", "DEQUANTIZE") and (form.origin == "range" or form.tensor in model.graph.inputs):
         return f"tfl.{form.made.lower()}"
-    return model.graph.tensors[form.tensor].name
+    tensors = model.graph.tensors
+    for operator in model.graph.operators:
+        if len(operator.outputs) > 1 and form.tensor in operator.outputs:
+            return ";".join(tensors[tensor].name for tensor in operator.outputs)
+    return tensors[form.tensor].name
 
 
 def _tensor(model: Model, form: Form, name: str, buffers: _Buffers) -> Tensor:

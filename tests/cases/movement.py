@@ -176,7 +176,7 @@ def broadcast_to(rng: np.random.Generator) -> Case:
 
 
 def reverse(rng: np.random.Generator) -> Case:
-    shape = some_shape(rng, 1, 8, zero=True)
+    shape = some_shape(rng, 1, 8)
     x, y = data_tensor(rng, MOVABLE, shape)
     first = int(rng.integers(len(shape)))
     axes = [any_sign(rng, a, len(shape)) for a in range(first, int(rng.integers(first, len(shape))) + 1)]

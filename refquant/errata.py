@@ -69,7 +69,7 @@ ERRATA: tuple[Erratum, ...] = (
         types=("INT8", "UINT8"),
         runtime="tflite_ref",
         versions="LiteRT 2.3.0",
-        what="A row's exponentials that sum to 4096 or more leave the int32 accumulator; the shifts that follow are undefined.",
+        what="Exponentials of a row that sum to 4096 or more leave the int32 accumulator; later shifts are undefined.",
         treatment="refused",
         links=(
             "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/integer_ops/log_softmax.h",
@@ -97,8 +97,8 @@ ERRATA: tuple[Erratum, ...] = (
         runtime="tflite_ref",
         versions="LiteRT 2.3.0",
         what=(
-            "Except over all axes, the result starts at the lowest (highest) finite value: a row of only -inf (inf) gives "
-            "-3.4e38 (3.4e38), and NaN is skipped."
+            "Except over all axes, the result starts at the lowest (highest) finite value: a row of only -inf (inf) "
+            "gives -3.4e38 (3.4e38), and NaN is skipped."
         ),
         treatment="reproduced",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/reduce.cc",),

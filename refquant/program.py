@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,9 +125,7 @@ def _prepare_step(
     def operand(index: int) -> Operand:
         tensor = tensors[index]
         shape = shapes.get(index, tensor.shape)
-        return Operand(
-            tensor.name, tensor.type, shape, tensor.quantization, known.get(index), tensor.shape_signature
-        )
+        return Operand(tensor.name, tensor.type, shape, tensor.quantization, known.get(index), tensor.shape_signature)
 
     inputs = tuple(None if index < 0 else operand(index) for index in operator.inputs)
     kernel = _kernel_for(operator, inputs, runtime, place)
@@ -144,7 +143,8 @@ def _prepare_step(
         index < 0 or (index in known if slot in kernel.value_operands else index in shapes)
         for slot, index in enumerate(operator.inputs)
     )
-    params = kernel.prepare(node) if ready else None
+    with _told_with_its_place(place):
+        params = kernel.prepare(node) if ready else None
     return Step(node, kernel, operator.inputs, operator.outputs, params)
 
 
@@ -164,7 +164,8 @@ def _fold(step: Step, known: dict[int, Array]) -> None:
     if not step.inputs or not all(index in known for index in data):
         return
     arrays = [None if slot in not_data or index < 0 else known[index] for slot, index in enumerate(step.inputs)]
-    known.update(zip(step.outputs, step.kernel.run(step.params, arrays), strict=True))
+    with _told_with_its_place(step.node.place):
+        known.update(zip(step.outputs, step.kernel.run(step.params, arrays), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,21 @@ def _run_loop(step: Step, values: Sequence[Value | None], samples: int) -> tuple
     return tuple(stacked)
 
 
+@contextmanager
+def _told_with_its_place(place: str) -> Iterator[None]:
+    """Memory that runs out, and a fault of refquant itself, as one line that names the operator."""
+    try:
+        yield
+    except RefquantError:
+        raise
+    except MemoryError:
+        raise UnsupportedModel(f"{place}: needs more memory than there is") from None
+    except Exception as error:
+        raise RefquantError(
+            f"{place}: internal error ({type(error).__name__}: {error}); please report it with the model"
+        ) from error
+
+
 def execute(
     program: Program,
     inputs: Mapping[int, Value],
@@ -266,19 +282,14 @@ def execute(
     values: dict[int, Value] = {index: Value(array) for index, array in program.known.items()}
     values.update(inputs)
     for position, step in enumerate(program.steps):
-        operands = [None if index < 0 else values[index] for index in step.inputs]
-        try:
-            results = _run_step(step, operands, samples)
-        except (RefquantError, MemoryError):
-            raise
-        except Exception as error:  # a fault of refquant, told as what it is
-            raise RefquantError(
-                f"{step.node.place}: internal error ({type(error).__name__}: {error}); please report it with the model"
-            ) from error
-        for index, value in zip(step.outputs, results, strict=True):
-            values[index] = value
-            if keep is not None:
-                keep(index, value)
+        if not all(index in program.known for index in step.outputs):
+            operands = [None if index < 0 else values[index] for index in step.inputs]
+            with _told_with_its_place(step.node.place):
+                results = _run_step(step, operands, samples)
+            values.update(zip(step.outputs, results, strict=True))
+        if keep is not None:
+            for index in step.outputs:
+                keep(index, values[index])
         for index in {*step.inputs, *step.outputs}:
             if program.last_use.get(index, position) <= position and index not in program.known:
                 values.pop(index, None)
@@ -411,7 +422,7 @@ def run(
         blocks.append(outputs)
         if progress is not None:
             progress(done)
-    return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*blocks, strict=True)]
+    return [np.concatenate(parts) if len(parts) > 1 else np.array(parts[0]) for parts in zip(*blocks, strict=True)]
 
 
 def run_all_tensors(

@@ -60,7 +60,13 @@ def operators() -> str:
 def errata() -> str:
     """Known wrong behaviour of the runtimes."""
     rows = [
-        [e.op, ", ".join(e.types), e.what, e.treatment, " ".join(f"[{i + 1}]({link})" for i, link in enumerate(e.links))]
+        [
+            e.op,
+            ", ".join(e.types),
+            e.what,
+            e.treatment,
+            " ".join(f"[{i + 1}]({link})" for i, link in enumerate(e.links)),
+        ]
         for e in ERRATA
     ]
     return _table(["op", "types", "what the reference kernels do", "refquant", "see"], rows)

@@ -35,7 +35,7 @@ def tanh(x: Float32) -> Float32:
     square = x * x
     p = _polynomial(square, 1.394553628e-8, 2.102733560e-5, 3.520756727e-3, 1.340216100e-1)
     q = _polynomial(square, 8.015776984e-7, 3.326951409e-4, 2.597254514e-2, 4.673548340e-1, 1)
-    return ((square * x) * p + x) / q
+    return np.asarray(((square * x) * p + x) / q)
 
 
 def exp(x: Float32) -> Float32:
@@ -91,7 +91,7 @@ def gelu(x: Float32) -> Float32:
 
     Source: tflite/kernels/internal/reference/gelu.h, Gelu.
     """
-    return np.float32(0.5) * x * erfc(x * -_SQRT_HALF, exp)
+    return np.asarray(np.float32(0.5) * x * erfc(x * -_SQRT_HALF, exp))
 
 
 def gelu_of_rest(x: Float32) -> Float32:

@@ -28,6 +28,7 @@ from refquant.model.graph import Array
 # cache, and the calls cost little.
 COLUMN_ELEMENTS = 1 << 17
 OUTPUT_ELEMENTS = 1 << 17
+SHORT_ROW = 16  # elements that are copied one by one rather than in a run
 INT8_MAGNITUDE = 128
 
 
@@ -187,10 +188,26 @@ def _sums(columns: Array, weights: ConvWeights) -> Array:
             zip(weights.matrices, np.split(sums[block], len(weights.matrices), 3), strict=True)
         ):
             part = columns[(*block, ..., slice(group * depth, (group + 1) * depth))]
-            a = scratch("convolution.columns", part.shape, np.float32)
-            np.copyto(a, part)
-            _multiply(a.reshape(-1, matrix.integers.shape[0]), matrix, out)
+            _multiply(_as_matrix(part), matrix, out)
     return sums
+
+
+def _as_matrix(columns: Array) -> Array:
+    """columns (N, OH, OW, kh, kw, C) int8 as a float32 matrix (N * OH * OW, kh * kw * C).
+
+    Where a row of the window is short, the matrix is stored transposed: then pixels lie behind each other.
+    """
+    pixels, products = math.prod(columns.shape[:3]), math.prod(columns.shape[3:])
+    if columns.shape[4] * columns.shape[5] >= SHORT_ROW or products == 1:
+        a = scratch("convolution.columns", columns.shape, np.float32)
+        np.copyto(a, columns)
+        return a.reshape(pixels, products)
+    transposed = columns.transpose(3, 4, 5, 0, 1, 2)
+    integers = scratch("convolution.integers", transposed.shape, np.int8)
+    np.copyto(integers, transposed)
+    a = scratch("convolution.columns", transposed.shape, np.float32)
+    np.copyto(a, integers)
+    return a.reshape(products, pixels).T
 
 
 def _multiply(a: Array, matrix: PreparedMatrix, out: Array) -> None:

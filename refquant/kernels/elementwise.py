@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from refquant.arithmetic.fixed_point import Int64
+from refquant.arithmetic.fixed_point import INT32_MIN, Int64
 from refquant.arithmetic.requantize import Record, Requantizer, requantize_and_clamp
 from refquant.errors import InvalidInput
 from refquant.kernels.activation import fused_range
@@ -155,19 +155,24 @@ def look_up(params: LookupParams, arrays: Sequence[Array | None]) -> tuple[Array
 
 
 def clamp_in_place(x: Array, low: Any, high: Any) -> None:
-    """x = min(max(x, low), high) as C++ computes it: a NaN and a -0.0 at a bound of 0.0 stay what they are."""
-    np.copyto(x, low, where=x < low)
-    np.copyto(x, high, where=x > high)
+    """x = min(max(x, low), high) as C++ computes it: a NaN and a -0.0 at a low bound of 0.0 stay what they are.
+
+    x: int32, int64, uint32 or float32; high is not 0.
+    """
+    if x.dtype == np.float32 and low == 0 and (x.view(np.int32) == INT32_MIN).any():
+        np.putmask(x, x < low, low)  # NumPy's maximum of -0.0 and 0.0 may be either
+    else:
+        np.maximum(x, low, out=x)
+    np.minimum(x, high, out=x)
 
 
 def in_pieces(function: Callable[[Array], Array], x: Array) -> Array:
-    """function(x) for an elementwise function of many steps, piece by piece, so that its intermediates stay in cache."""
+    """function(x), elementwise and of many steps, piece by piece: its intermediates stay in the cache."""
     flat = x.reshape(-1)
     if flat.size <= PIECE:
-        return np.asarray(function(x))
-    return np.concatenate([function(flat[start : start + PIECE]) for start in range(0, flat.size, PIECE)]).reshape(
-        x.shape
-    )
+        return np.asarray(function(np.asarray(x)))
+    pieces = [function(flat[start : start + PIECE]) for start in range(0, flat.size, PIECE)]
+    return np.concatenate(pieces).reshape(x.shape)
 
 
 def by_pairs(compute: Callable[[P, Array, Array], Array], params: P, arrays: Sequence[Array | None]) -> tuple[Array]:

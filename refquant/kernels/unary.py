@@ -397,7 +397,7 @@ def _clamp(low: float, high: float) -> Callable[[Array], Array]:
     lo, hi = np.float32(low), np.float32(high)
 
     def clamp(x: Array) -> Array:
-        x = x.copy()
+        x = np.array(x)
         clamp_in_place(x, lo, hi)
         return x
 

@@ -129,13 +129,14 @@ def quantized_large(op: str, type: str) -> Callable[[np.random.Generator], Case]
         info = np.iinfo(type.lower())
         codes = np.arange(info.min, info.max + 1).astype(type.lower())
         s1 = scale(rng)
-        s2 = near(rng, s1)
+        s2 = scale(rng) if op == "PRELU" else near(rng, s1)
         if op == "LESS":
             s1, s2 = min(s1, 0.999999), min(s2, 0.999999)
         inputs = [T((256, 1), type, s1, zero_point(rng, type)), T((1, 256), type, s2, zero_point(rng, type))]
         if op == "PRELU":
             inputs[0] = replace(inputs[0], shape=(256, 256))
-        output_scale = near(rng, max(s1, s2) if op in ("ADD", "SUB") else s1 if op == "PRELU" else 64 * s1 * s2)
+        natural = max(s1, s2) if op in ("ADD", "SUB") else s1 if op == "PRELU" else 64 * s1 * s2
+        output_scale = near(rng, natural)
         output = T((256, 256), "BOOL") if op == "LESS" else T((256, 256), type, output_scale, zero_point(rng, type))
         first = np.broadcast_to(codes[:, np.newaxis], inputs[0].shape).copy()
         options = activation(rng) if op in ("ADD", "SUB", "MUL") else {}

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import numpy as np
 import typer
@@ -121,7 +121,7 @@ def _read_arrays(path: Path) -> Array | list[Array] | dict[str, Array]:
 
 
 def _samples(path: Path, limit: int | None) -> tuple[Iterable[Any], int]:
-    """(samples, their number) of a .npy or .npz file: dim 0 of each array counts the samples; each keeps a batch of 1."""
+    """(samples, their number) of a .npy or .npz file: dim 0 of each array counts them; each sample keeps a batch of 1."""
     arrays = _read_arrays(path)
     parts = (
         arrays if isinstance(arrays, dict) else dict(enumerate([arrays] if isinstance(arrays, np.ndarray) else arrays))
@@ -241,7 +241,7 @@ def run(
     with _progress("running", None) as progress:
         outputs = refquant.run(loaded, arrays, runtime=runtime, overflow=overflow, progress=progress)
     if output is not None:
-        write_whole(output, lambda file: np.savez(file, **_unique(names, outputs)))
+        write_whole(output, lambda file: _write_npz(file, _unique(names, outputs)))
     if as_json:
         _print_json(
             {
@@ -266,8 +266,16 @@ def _unique(names: list[str], arrays: list[Array]) -> dict[str, Array]:
     """{name: array}; a name that occurs again gets its position behind it."""
     result: dict[str, Array] = {}
     for position, (name, array) in enumerate(zip(names, arrays, strict=True)):
-        result[name if name and name not in result and name != "file" else f"{name}_{position}"] = array
+        result[name if name and name not in result else f"{name}_{position}"] = array
     return result
+
+
+def _write_npz(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    """An .npz file. np.savez would take some names of tensors for its own arguments."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 @app.command()

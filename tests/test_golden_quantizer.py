@@ -1,4 +1,4 @@
-"""The quantizer on the ranges that TensorFlow 2.21.0 left in a model: slot by slot the int8 models that it made of them."""
+"""The quantizer on the ranges that TensorFlow 2.21.0 left in a model: slot by slot the int8 model it made."""
 
 from __future__ import annotations
 

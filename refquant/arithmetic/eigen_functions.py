@@ -79,7 +79,7 @@ def _low_part_of_square(x: Float32, square: Float32) -> Float32:
     scaled = np.float32(4097) * x
     high = (x - scaled) + scaled
     low = x - high
-    return ((high * high - square) + high * low + low * high) + low * low
+    return np.asarray(((high * high - square) + high * low + low * high) + low * low)
 
 
 _SQRT_HALF = np.float32(0.70710678118654752440)

@@ -5,6 +5,8 @@ wheel resolves them at load time to the system's libm. The functions here are th
 on a processor with fused multiply-add (every x86-64 since 2013, every aarch64): expf and logf evaluate a short
 polynomial in float64, the others are the fdlibm routines in float32. glibc 2.41 and newer return correctly rounded
 values for expm1f, tanhf, erff and erfcf instead.
+Compared with glibc 2.36 on x86-64 over all 2^32 inputs (tools/sweep_float_functions.py): no result of any of the six
+differs. On a processor without fused multiply-add, glibc's own expf differs from this one at 2 inputs.
 Source: glibc 2.36, sysdeps/ieee754/flt-32/: e_expf.c, e_logf.c, s_expm1f.c, s_tanhf.c, s_erff.c.
 """
 

@@ -152,8 +152,8 @@ _BELOW_HALF = np.nextafter(0.5, 0)
 def real_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
     """round(x * real), half-way values away from zero, for blocks of float64 (see blocks.py).
 
-    C's round(v) = trunc(v + copysign(c, v)) with c the float64 below 1/2: for v = n + 1/2 the sum lies within a quarter
-    of a step of n + 1 and rounds to it; the next v below loses at least the difference and stays below n + 1.
+    C's round(v) = trunc(v + copysign(c, v)) with c = 1/2 - 2^-54, the float64 below 1/2: for v = n + 1/2 the sum
+    n + 1 - 2^-54 rounds to n + 1 (for n = 0 a tie, to even); for the float64 below that it rounds to one below n + 1.
     A result outside int32 is undefined behaviour in C++; here it becomes -2^31, what x86's conversion gives.
     """
     factors = spread(real, repeats, np.float64)

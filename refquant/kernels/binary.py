@@ -27,6 +27,7 @@ from refquant.kernels.elementwise import (
     fixed_point,
     fused_stage,
     positive_scale,
+    with_pairs,
 )
 from refquant.kernels.kernel import Node, Operand, Shape
 from refquant.kernels.output_stage import OutputStage
@@ -59,6 +60,7 @@ class TwoScalesParams:
     input2: InputScaling
     output: OutputStage
     output_shapes: tuple[Shape]
+    pairs: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class ComparisonParams:
     input1: InputScaling
     input2: InputScaling
     output_shapes: tuple[Shape]
+    pairs: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class ProductParams:
     input2_zero_point: int
     output: OutputStage
     output_shapes: tuple[Shape]
+    pairs: Array | None = None
 
 
 def add_params(node: Node) -> TwoScalesParams:
@@ -92,8 +96,8 @@ def add_params(node: Node) -> TwoScalesParams:
     with np.errstate(all="ignore"):
         real = twice / np.float64(np.float32(2.0**ADD_LEFT_SHIFT) * output_scale)
     _expect_below_one(node, "the output multiplier", real)
-    output = fused_stage(node, "the output multiplier", real)
-    return TwoScalesParams(input1, input2, output, (shape,))
+    params = TwoScalesParams(input1, input2, fused_stage(node, "the output multiplier", real), (shape,))
+    return with_pairs(_sum_of_codes if node.op == "ADD" else _difference_of_codes, params, node.outputs[0].type)
 
 
 def squared_difference_params(node: Node) -> TwoScalesParams:
@@ -106,8 +110,8 @@ def squared_difference_params(node: Node) -> TwoScalesParams:
     with np.errstate(all="ignore"):
         real = twice * twice / np.float64(np.float32(2.0 ** (2 * SQUARED_DIFFERENCE_LEFT_SHIFT)) * output_scale)
     _expect_below_one(node, "the output multiplier", real)
-    output = fused_stage(node, "the output multiplier", real)
-    return TwoScalesParams(input1, input2, output, (shape,))
+    params = TwoScalesParams(input1, input2, fused_stage(node, "the output multiplier", real), (shape,))
+    return with_pairs(_squared_difference_of_codes, params, node.outputs[0].type)
 
 
 def comparison_params(node: Node) -> ComparisonParams:
@@ -119,7 +123,8 @@ def comparison_params(node: Node) -> ComparisonParams:
     a, b, shape = expect_binary(node)
     _expect_bool_output(node)
     inputs = [_input_scaling(node, operand, scale, COMPARISON_LEFT_SHIFT) for operand, scale in _scales(node, a, b)]
-    return ComparisonParams(FUNCTIONS[node.op], inputs[0], inputs[1], (shape,))
+    params = ComparisonParams(FUNCTIONS[node.op], inputs[0], inputs[1], (shape,))
+    return with_pairs(_comparison_of_codes, params, a.type)
 
 
 def mul_params(node: Node) -> ProductParams:
@@ -133,7 +138,8 @@ def mul_params(node: Node) -> ProductParams:
     output_scale, _ = positive_scale(node, node.outputs[0])
     with np.errstate(all="ignore"):
         real = scale1 * scale2 / output_scale
-    return ProductParams(zero_point1, zero_point2, fused_stage(node, "the output multiplier", real), (shape,))
+    params = ProductParams(zero_point1, zero_point2, fused_stage(node, "the output multiplier", real), (shape,))
+    return with_pairs(_product_of_codes, params, a.type)
 
 
 def _to_one_scale(node: Node, left_shift: int) -> tuple[np.float64, list[InputScaling], Shape]:

@@ -162,13 +162,14 @@ def conv_2d(params: ConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
     padded = pad(x, params.window, params.input_zero_point, np.int8)
     output = np.empty((len(x), *params.output_shapes[0][1:]), np.int8)
     view = patches(padded, params.window)
-    for block in _blocks(*view.shape[:3], len(weights.finish.constant), OUTPUT_ELEMENTS):
+    for block in _blocks(view.shape[:3], len(weights.finish.constant), OUTPUT_ELEMENTS):
         finish(weights.finish, _sums(view[block], weights), output[block])
     return (output,)
 
 
-def _blocks(n: int, height: int, width: int, depth: int, most: int) -> Iterator[tuple[slice, slice]]:
-    """Slices (images, rows): whole images, or rows of one, of at most `most` elements, width * depth a row."""
+def _blocks(shape: Shape, depth: int, most: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of (N, H, W): whole images, or rows of one, of at most `most` elements, with `depth` elements a pixel."""
+    n, height, width = shape
     row = max(width * depth, 1)
     rows = max(1, min(height, most // row))
     images = max(1, most // (row * rows)) if rows == height else 1
@@ -183,7 +184,7 @@ def _sums(columns: Array, weights: ConvWeights) -> Array:
     shape = columns.shape[:3]
     sums = scratch("convolution.sums", (*shape, len(weights.finish.constant)), dtype)
     depth = columns.shape[5] // len(weights.matrices)
-    for block in _blocks(*shape, math.prod(columns.shape[3:]), COLUMN_ELEMENTS):
+    for block in _blocks(shape, math.prod(columns.shape[3:]), COLUMN_ELEMENTS):
         for group, (matrix, out) in enumerate(
             zip(weights.matrices, np.split(sums[block], len(weights.matrices), 3), strict=True)
         ):
@@ -250,7 +251,7 @@ def conv_2d_float(params: FloatConvParams, arrays: Sequence[Array | None]) -> tu
     view = patches(pad(x, params.window, 0, np.float32), params.window)
     rows = filter_.reshape(len(filter_), -1)
     matrices = [np.ascontiguousarray(part.T) for part in np.split(rows, params.groups)]
-    for block in _blocks(*view.shape[:3], math.prod(view.shape[3:]), COLUMN_ELEMENTS):
+    for block in _blocks(view.shape[:3], math.prod(view.shape[3:]), COLUMN_ELEMENTS):
         columns = view[block]
         total = np.zeros((*columns.shape[:3], len(filter_)), np.float32)
         for part, matrix, result in zip(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,12 +20,29 @@ from refquant.model.graph import DTYPES, Array
 
 MAX_BROADCAST_RANK = 8  # TFLite's broadcasting loop ends the process beyond
 
-# Elements from which looking results up in a table of all 65,536 pairs of codes takes less time than computing them.
+# Elements from which making a table of all 65,536 pairs of codes and looking results up takes less time than computing
+# them; and elements of one output from which it is made once, when the operator is prepared.
 TABLE_FROM = 1 << 15
+PREPARED_FROM = 1 << 12
 
 PIECE = 1 << 13  # elements
 
-P = TypeVar("P")
+
+class PairsOfCodes(Protocol):
+    """The params of an op of two 8-bit inputs."""
+
+    @property
+    def pairs(self) -> Array | None:
+        """The results for all pairs of codes, by byte of the first * 256 + byte of the second; None: not made."""
+        ...
+
+    @property
+    def output_shapes(self) -> tuple[Shape]:
+        """The shape of the output."""
+        ...
+
+
+PairParams = TypeVar("PairParams", bound=PairsOfCodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +192,21 @@ def in_pieces(function: Callable[[Array], Array], x: Array) -> Array:
     return np.concatenate(pieces).reshape(x.shape)
 
 
-def by_pairs(compute: Callable[[P, Array, Array], Array], params: P, arrays: Sequence[Array | None]) -> tuple[Array]:
+def with_pairs(compute: Callable[[PairParams, Array, Array], Array], params: PairParams, type: str) -> PairParams:
+    """The params, with the table of all pairs of codes of `type` where the output is large enough for it to pay."""
+    if math.prod(params.output_shapes[0]) < PREPARED_FROM:
+        return params
+    return replace(params, pairs=_table_of_pairs(compute, params, DTYPES[type]))  # type: ignore[type-var]
+
+
+def _table_of_pairs(compute: Callable[[PairParams, Array, Array], Array], params: PairParams, dtype: Any) -> Array:
+    codes = np.arange(256, dtype=np.uint8).view(dtype)
+    return compute(params, codes[:, np.newaxis], codes).reshape(-1)
+
+
+def by_pairs(
+    compute: Callable[[PairParams, Array, Array], Array], params: PairParams, arrays: Sequence[Array | None]
+) -> tuple[Array]:
     """compute(params, a, b), for large 8-bit arrays by way of its results for all 65,536 pairs of codes.
 
     compute: an elementwise function that broadcasts a against b.
@@ -183,9 +214,10 @@ def by_pairs(compute: Callable[[P, Array, Array], Array], params: P, arrays: Seq
     a, b = arrays
     assert a is not None
     assert b is not None
-    if math.prod(np.broadcast_shapes(a.shape, b.shape)) < TABLE_FROM:
+    table = params.pairs
+    if table is None and math.prod(np.broadcast_shapes(a.shape, b.shape)) < TABLE_FROM:
         return (compute(params, a, b),)
-    codes = np.arange(256, dtype=np.uint8)
-    table = compute(params, codes.view(a.dtype)[:, np.newaxis], codes.view(b.dtype)).reshape(-1)
+    if table is None:
+        table = _table_of_pairs(compute, params, a.dtype)
     pair = a.view(np.uint8).astype(np.uint16) << 8
     return (table.take(pair | b.view(np.uint8)),)

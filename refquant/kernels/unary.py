@@ -39,6 +39,7 @@ from refquant.kernels.elementwise import (
     in_pieces,
     positive_scale,
     table_params,
+    with_pairs,
 )
 from refquant.kernels.kernel import Node, Shape
 from refquant.model.graph import DTYPES, Array
@@ -254,6 +255,7 @@ class PreluParams:
     negative: Record
     output_type: str
     output_shapes: tuple[Shape]
+    pairs: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +295,7 @@ def prelu_params(node: Node) -> PreluParams:
     with np.errstate(over="ignore"):
         positive = fixed_point(node, "input scale / output scale", scale / output_scale)
         negative = fixed_point(node, "input scale * alpha scale / output scale", scale * alpha_scale / output_scale)
-    return PreluParams(
+    params = PreluParams(
         node.arithmetic["PRELU.requantizer"],
         zero_point,
         alpha_zero_point,
@@ -303,6 +305,7 @@ def prelu_params(node: Node) -> PreluParams:
         node.outputs[0].type,
         (shape,),
     )
+    return with_pairs(_prelu_of_codes, params, node.outputs[0].type)
 
 
 def prelu(params: PreluParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

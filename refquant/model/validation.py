@@ -263,8 +263,6 @@ def _sparse_elements(shape: tuple[int, ...], sparsity: Mapping[str, Any], place:
     elements = 1
     for level, dimension in enumerate(order):
         elements = _level_elements(levels[level], sizes[dimension], elements, f"{place}: level {level}")
-        if elements > MAX_ELEMENTS:
-            raise InvalidModel(f"{place}: more than {MAX_ELEMENTS} elements")
     return elements
 
 

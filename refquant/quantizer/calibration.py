@@ -96,10 +96,13 @@ class Calibration:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a JSON file, whole or not at all; numbers as decimals that give back the same float32."""
+        write_whole(path, lambda file: file.write(self._to_json().encode("ascii")))
+
+    def _to_json(self) -> str:
         entries = [{"tensor": e.tensor, "name": e.name, "min": e.min, "max": e.max} for e in self.tensors]
-        lines = ",\n".join(f"  {json.dumps(entry, ensure_ascii=False, allow_nan=False)}" for entry in entries)
+        lines = ",\n".join(f"  {json.dumps(entry, allow_nan=False)}" for entry in entries)
         head = json.dumps({**FORMAT, "samples": self.samples})[:-1]
-        write_whole(path, lambda file: file.write(f'{head}, "tensors": [\n{lines}\n]}}\n'.encode()))
+        return f'{head}, "tensors": [\n{lines}\n]}}\n'
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Calibration:
@@ -107,9 +110,11 @@ class Calibration:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if {key: content[key] for key in FORMAT} != FORMAT:
-                raise InvalidInput(f"{os.fspath(path)}: written in another version of the format")
-            entries = [_entry(entry) for entry in content["tensors"]]
-            return cls(tuple(entries), _whole(content["samples"]))
+                raise ValueError("another format or version")
+            entries = tuple(_entry(entry) for entry in content["tensors"])
+            if len({entry.tensor for entry in entries}) != len(entries):
+                raise ValueError("a tensor occurs twice")
+            return cls(entries, _whole(content["samples"]))
         except FileNotFoundError:
             raise InvalidInput(f"{os.fspath(path)}: there is no such file") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -119,15 +124,15 @@ class Calibration:
     @classmethod
     def from_model(cls, model: ModelLike) -> Calibration:
         """The ranges that a calibrating converter left in the model's tensors. InvalidInput if there are none."""
-        entries = [
-            TensorRange(index, tensor.name, _float32(tensor.quantization.min[0]), _float32(tensor.quantization.max[0]))
-            for index, tensor in enumerate(as_model(model).graph.tensors)
-            if tensor.type == "FLOAT32"
-            and tensor.quantization is not None
-            and tensor.quantization.min
-            and len(tensor.quantization.min) == len(tensor.quantization.max)
-            and not tensor.quantization.scale
-        ]
+        entries = []
+        for index, tensor in enumerate(as_model(model).graph.tensors):
+            q = tensor.quantization
+            if q is None or q.scale or not q.min or len(q.min) != len(q.max) or tensor.type != "FLOAT32":
+                continue
+            try:
+                entries.append(TensorRange(index, tensor.name, _float32(q.min[0]), _float32(q.max[0])))
+            except ValueError as error:
+                raise InvalidInput(f"tensor '{tensor.name}': {error}") from None
         if not entries:
             raise InvalidInput("no tensor of the model holds a range; a converter leaves ranges only if it calibrates")
         return cls(tuple(entries))
@@ -154,10 +159,12 @@ class Calibration:
 
 
 def _entry(entry: Mapping[str, Any]) -> TensorRange:
-    name = entry["name"]
+    name, low, high = entry["name"], _float32(entry["min"]), _float32(entry["max"])
     if not isinstance(name, str):
         raise ValueError("a tensor's name must be a text")
-    return TensorRange(_whole(entry["tensor"]), name, _float32(entry["min"]), _float32(entry["max"]))
+    if low > high:
+        raise ValueError(f"the range of '{name}' ends before it begins")
+    return TensorRange(_whole(entry["tensor"]), name, low, high)
 
 
 def _whole(value: Any) -> int:
@@ -167,12 +174,13 @@ def _whole(value: Any) -> int:
 
 
 def _float32(value: Any) -> float:
+    """The number, if it is a finite float32. Errors: ValueError."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise InvalidInput(f"a range holds {value!r}; it must hold finite float32 numbers")
+        raise ValueError(f"a range holds {value!r}; it must hold finite float32 numbers")
     with np.errstate(over="ignore"):
         narrowed = float(np.float32(value))
     if narrowed != value:
-        raise InvalidInput(f"a range holds {value!r}, which is not a float32 number")
+        raise ValueError(f"a range holds {value!r}, which is not a float32 number")
     return narrowed
 
 

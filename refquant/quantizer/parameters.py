@@ -50,7 +50,7 @@ class Parameters:
 
     def __str__(self) -> str:
         scales, zero_points = [np.float32(s) for s in self.scale], sorted(set(self.zero_point))
-        scale = str(scales[0]) if self.axis is None else f"{len(scales)} x [{min(scales)} … {max(scales)}]"
+        scale = str(scales[0]) if self.axis is None else f"{len(scales)} x [{min(scales)!s} … {max(scales)!s}]"
         where = "" if self.axis is None else f" on dim {self.axis}"
         return f"{self.type} scale {scale}{where} zero point {', '.join(map(str, zero_points))}"
 

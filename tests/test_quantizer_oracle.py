@@ -1,0 +1,346 @@
+"""The quantizer against TensorFlow 2.21's own, asked live: real models, single operators, random graphs, hard ranges."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import converter_oracle
+import oracle
+import refquant
+from converter_oracle import converter
+from converter_oracle_graphs import (
+    OTHER_OPS,
+    SLICE_OPS,
+    Builder,
+    conv_2d_with,
+    random_dag,
+    single_op,
+    with_ranges,
+)
+from oracle import Crashed, Rejected, litert
+from refquant.compare import Comparison, compare_models
+from refquant.compare.parameters import ulp_distance
+from refquant.data import data_file
+from refquant.model import read_model, write_model
+from refquant.model.graph import Model, Quantization
+from refquant.quantizer import Calibration, calibrate, quantize
+
+MODELS = Path(os.environ.get("REFQUANT_MODELS", Path(__file__).resolve().parents[2] / "shared" / "models"))
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.skipif(not converter_oracle.INSTALLED, reason=converter_oracle.MISSING),
+]
+
+IO_TYPES = ("float32", "int8", "uint8")
+LARGEST_ULPS = 32  # of a scale whose range refquant measured itself: float sums in another order
+SAMPLES = 24
+
+# name -> (file, largest input value)
+REAL_MODELS = {
+    "digits_cnn": ("golden", 1),
+    "digits_ds": ("golden", 1),
+    "ad": ("mlperf_tiny/ad_float.tflite", 8),
+    "resnet8": ("mlperf_tiny/resnet8_float.tflite", 255),
+    "vww": ("mlperf_tiny/vww_float.tflite", 1),
+}
+
+_calibrated: dict[str, tuple[Model, list[np.ndarray], Model]] = {}
+
+
+def real_model(name: str) -> tuple[Model, list[np.ndarray], Model]:
+    """(float model, samples, the same model with TensorFlow's ranges on them)."""
+    if name not in _calibrated:
+        file, largest = REAL_MODELS[name]
+        path = data_file(f"golden/models/{name}_float.tflite") if file == "golden" else MODELS / file
+        if not path.is_file():
+            pytest.skip(f"model missing: {path} (set REFQUANT_MODELS)")
+        data = path.read_bytes()
+        model = refquant.load(data)
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        shape = model.graph.tensors[model.graph.inputs[0]].shape
+        samples = [rng.random(shape, dtype=np.float32) * np.float32(largest) for _ in range(SAMPLES)]
+        calibrated = converter.calibrate(data, [[sample] for sample in samples])
+        _calibrated[name] = (model, samples, refquant.load(calibrated))
+    return _calibrated[name]
+
+
+def described(model: Model) -> list[tuple]:
+    """Tensors and operators in order, with everything that matters."""
+    rows: list[tuple] = []
+    for tensor in model.graph.tensors:
+        q = tensor.quantization if tensor.quantization is not None and tensor.quantization.scale else Quantization()
+        data = model.constant(tensor)
+        rows.append((tensor.name, tensor.type, tensor.shape, tensor.shape_signature, q, None if data is None else data.tobytes()))
+    return rows + [(o.name, o.version, o.inputs, o.outputs) for o in model.graph.operators]
+
+
+# real models
+
+
+@pytest.mark.parametrize("name", REAL_MODELS)
+def test_real_models_with_the_converters_ranges(name: str) -> None:
+    """Every slot, every constant byte, every conversion, and names, order and versions too."""
+    model, _, calibrated = real_model(name)
+    ranges = Calibration.from_model(calibrated)
+    slots = elements = 0
+    for io in IO_TYPES:
+        for per_channel, per_channel_dense in ((True, True), (False, True), (True, False)):
+            want = read_model(converter.quantize(calibrated.to_bytes(), io, io, per_channel, per_channel_dense))
+            got = read_model(quantize(model, ranges, "int8", io, io, per_channel, per_channel_dense).to_bytes())
+            comparison = compare_models(got, want)
+            assert comparison.equal, f"{io} per_channel={per_channel} dense={per_channel_dense}: {comparison}"
+            assert described(got) == described(want)
+            slots, elements = slots + comparison.slots, elements + comparison.elements
+    print(f"{name}: 9 conversions, {slots} slots, {elements} constant elements, 0 differing")
+
+
+@pytest.mark.parametrize("name", REAL_MODELS)
+def test_real_models_with_own_ranges(name: str) -> None:
+    """Weights and zero points identical, scales within 32 ulp; biases follow from the scales."""
+    model, samples, calibrated = real_model(name)
+    comparison = compare_models(
+        quantize(model, calibrate(model, samples)), quantize(model, Calibration.from_model(calibrated))
+    )
+    assert not comparison.operators
+    for difference in comparison.differences:
+        assert set(difference.what) <= {"scale", "data"}, str(difference)
+        assert "data" not in difference.what or difference.slot == "input 2", str(difference)
+    assert comparison.largest_ulps <= LARGEST_ULPS
+    biases = comparison.differing_elements
+    print(
+        f"{name}: {comparison.slots} slots, {comparison.differing} with scales up to {comparison.largest_ulps} ulp away, "
+        f"zero points and weights identical, {biases} of {comparison.elements} constants differ (biases)"
+    )
+
+
+@pytest.mark.skipif(not oracle.INSTALLED, reason=oracle.MISSING)
+@pytest.mark.parametrize("name", REAL_MODELS)
+def test_real_models_run_alike(name: str) -> None:
+    """In LiteRT, the model refquant wrote and the one TensorFlow wrote give the same outputs."""
+    model, samples, calibrated = real_model(name)
+    ranges = Calibration.from_model(calibrated)
+    for resolver in ("BUILTIN_REF", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"):
+        outputs = []
+        for data in (converter.quantize(calibrated.to_bytes()), quantize(model, ranges).to_bytes()):
+            results = litert.run(data, [[sample] for sample in samples[:6]], resolver, preserve=False)
+            outputs.append([list(result.values()) for result in results])
+        for theirs, mine in zip(*outputs, strict=True):
+            for a, b in zip(theirs, mine, strict=True):
+                assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("name", REAL_MODELS)
+def test_ranges_are_near_the_converters(name: str) -> None:
+    model, samples, calibrated = real_model(name)
+    got = calibrate(model, samples).for_model(model)
+    want = Calibration.from_model(calibrated).for_model(model)
+    assert set(got) == set(want)
+    ulps = [max(ulp_distance((a,), (b,)) for a, b in zip(got[t], want[t], strict=True)) for t in want]
+    for tensor, limits in want.items():
+        assert got[tensor] == pytest.approx(limits, rel=1e-4, abs=1e-12)
+    print(f"{name}: {len(ulps)} ranges, {ulps.count(0)} exact, median {sorted(ulps)[len(ulps) // 2]} ulp")
+
+
+# graphs
+
+
+def normalized(model: Model, missing_ranges: float, rng: np.random.Generator) -> Model | None:
+    """The graph as the converter would have left it (activations fused, idle operators gone), with ranges drawn anew."""
+    bare = with_ranges(model, {})
+    data = converter.normalize(write_model(bare), {operator.name for operator in model.graph.operators})
+    clean = read_model(data)
+    if any(operator.name in ("QUANTIZE", "DEQUANTIZE") for operator in clean.graph.operators):
+        return None  # an operator's name was not one that the converter's list of exceptions knows
+    builder = Builder(rng, missing_ranges)
+    computed = {*clean.graph.inputs, *(t for operator in clean.graph.operators for t in operator.outputs)}
+    tensors = tuple(
+        replace(tensor, quantization=builder.range()) if index in computed and tensor.type == "FLOAT32" else tensor
+        for index, tensor in enumerate(clean.graph.tensors)
+    )
+    if not any(tensor.quantization and tensor.quantization.min for tensor in tensors):
+        return None
+    return clean.with_graph(replace(clean.graph, tensors=tensors))
+
+
+class Tally:
+    """What a run of many graphs compared."""
+
+    def __init__(self) -> None:
+        self.graphs = self.slots = self.elements = self.refused = 0
+
+    def check(self, model: Model, io: tuple[str, str], per_channel: bool = True, per_channel_dense: bool = True) -> Comparison | None:
+        """Quantizes on both sides and asserts equality; None where TensorFlow fails."""
+        data = write_model(model)
+        try:
+            want = converter.quantize(data, *io, per_channel, per_channel_dense)
+        except (Rejected, Crashed):
+            self.refused += 1
+            return None
+        mine = read_model(data)
+        got = quantize(mine, Calibration.from_model(mine), "int8", *io, per_channel, per_channel_dense)
+        comparison = compare_models(read_model(got.to_bytes()), want)
+        assert comparison.equal, str(comparison)
+        self.graphs += 1
+        self.slots += comparison.slots
+        self.elements += comparison.elements
+        return comparison
+
+    def __str__(self) -> str:
+        return f"{self.graphs} graphs, {self.slots} slots, {self.elements} constants, 0 differing; {self.refused} refused by TensorFlow"
+
+
+def drawn_options(rng: np.random.Generator) -> tuple[tuple[str, str], bool, bool]:
+    return (str(rng.choice(IO_TYPES)), str(rng.choice(IO_TYPES))), bool(rng.random() < 0.7), bool(rng.random() < 0.7)
+
+
+def run_graphs(make: Callable[[np.random.Generator], Model | None], count: int, what: str) -> Tally:
+    tally = Tally()
+    number = 0
+    while tally.graphs < count:
+        rng = np.random.default_rng([zlib.crc32(what.encode()), number])
+        number += 1
+        model = make(rng)
+        if model is None:
+            continue
+        try:
+            tally.check(model, *drawn_options(rng))
+        except AssertionError as error:
+            raise AssertionError(f"{what}, graph {number - 1}: {error}") from None
+        assert tally.refused <= count, "TensorFlow refuses most graphs"
+    print(f"{what}: {tally}")
+    return tally
+
+
+IDLE = ("MEAN", "TRANSPOSE")  # on a 1x1 tensor the converter replaces them
+
+
+@pytest.mark.parametrize("op", [*SLICE_OPS, *(op for op in OTHER_OPS if op not in IDLE)])
+def test_single_operators(op: str) -> None:
+    run_graphs(lambda rng: single_op(op, rng), 30 if op in SLICE_OPS else 12, op)
+
+
+SAME_SCALE_OPS = {
+    op: ({**SLICE_OPS, **OTHER_OPS})[op]
+    for op in (
+        "MAXIMUM", "CONCATENATION", "AVERAGE_POOL_2D", "SLICE", "PAD", "RELU", "MAX_POOL_2D", "TANH", "SPLIT",
+        "RESHAPE", "SIN",
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "ops", "missing", "count"),
+    [
+        ("slice", SLICE_OPS, 0.0, 60),
+        ("slice, ranges missing", SLICE_OPS, 0.2, 60),
+        ("wider", {**SLICE_OPS, **OTHER_OPS}, 0.0, 60),
+        ("wider, ranges missing", {**SLICE_OPS, **OTHER_OPS}, 0.15, 60),
+        ("same-scale conflicts", SAME_SCALE_OPS, 0.0, 80),
+        ("same-scale conflicts, ranges missing", SAME_SCALE_OPS, 0.3, 80),
+    ],
+)
+def test_random_graphs(what: str, ops: dict, missing: float, count: int) -> None:
+    def make(rng: np.random.Generator) -> Model | None:
+        return normalized(random_dag(rng, int(rng.integers(2, 13)), ops), missing, rng)
+
+    run_graphs(make, count, what)
+
+
+# hard numbers
+
+
+def test_two_thousand_ranges() -> None:
+    """One graph of 2000 operators, each with a range of its own: tiny, huge, one-sided, zero points half way."""
+    rng = np.random.default_rng(11)
+    b = Builder(rng)
+    x = b.input((1, 2))
+    for _ in range(2000):
+        b.op("RELU", [x], [(1, 2)])
+    tally = Tally()
+    comparison = tally.check(b.model(), ("int8", "int8"))
+    assert comparison is not None
+    assert comparison.slots >= 4000
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_overflow_guard(per_channel: bool) -> None:
+    """Biases around the limit of int32, on both sides of the guard, with weights of one and of several channels."""
+    rng = np.random.default_rng(12)
+    tally = Tally()
+    for _ in range(40):
+        b = Builder(rng)
+        x = b.input((1, 2, 2, 3))
+        out = int(rng.choice([1, 2, 5]))
+        weights = rng.normal(0, 1, (out, 1, 1, 3)) * 10.0 ** rng.integers(-9, -1, (out, 1, 1, 1))
+        low, high = b.tensors[x].quantization.min[0], b.tensors[x].quantization.max[0]
+        input_scale = (max(high, 0) - min(low, 0)) / 255 or 1e-8
+        limit = input_scale * np.abs(weights).max(axis=(1, 2, 3)) / 127 * 2**30
+        bias = limit * rng.choice([0.5, 0.999999, 1, 1.000001, 2, 1e4], out) * rng.choice([-1, 1], out)
+        conv_2d_with(b, x, b.constant(weights.astype(np.float32)), b.constant(bias.astype(np.float32)))
+        tally.check(b.model(), ("int8", "int8"), per_channel)
+    print(f"overflow guard, per_channel={per_channel}: {tally}")
+    assert tally.graphs == 40
+
+
+def test_shared_weights_and_the_guard() -> None:
+    """A filter of two convolutions of which one needs wider scales is copied for it."""
+    rng = np.random.default_rng(13)
+    tally = Tally()
+    for _ in range(15):
+        b = Builder(rng)
+        x, y = b.input((1, 2, 2, 2)), b.input((1, 2, 2, 2))
+        weights = b.constant((rng.normal(0, 1, (3, 1, 1, 2)) * 1e-6).astype(np.float32))
+        for source, factor in ((x, 1e-3), (y, 1e9)):
+            conv_2d_with(b, source, weights, b.constant((rng.normal(0, 1, 3) * factor).astype(np.float32)))
+        tally.check(b.model(), ("int8", "int8"))
+    assert tally.graphs == 15
+
+
+# calibration
+
+
+def test_ranges_of_random_graphs() -> None:
+    """Same tensors, same ranges but for the order of float sums: what operators overwrite is in them."""
+    ops = {op: build for op, build in {**SLICE_OPS, **OTHER_OPS}.items() if op not in ("SIN", "FLOOR")}
+    tensors = exact = 0
+    for seed in range(60):
+        rng = np.random.default_rng([14, seed])
+        model = with_ranges(random_dag(rng, int(rng.integers(2, 14)), ops), {})
+        shapes = [model.graph.tensors[index].shape for index in model.graph.inputs]
+        samples = [[rng.normal(0, 2, shape).astype(np.float32) for shape in shapes] for _ in range(4)]
+        data = write_model(model)
+        want = Calibration.from_model(read_model(converter.calibrate(data, samples))).for_model(model)
+        got = calibrate(read_model(data), samples).for_model(model)
+        assert set(got) == set(want), seed
+        for tensor, limits in want.items():
+            size = max(map(abs, limits))
+            assert got[tensor] == pytest.approx(limits, rel=1e-4, abs=1e-4 * size), (seed, model.graph.tensors[tensor].name)
+            exact += got[tensor] == limits
+        tensors += len(want)
+    print(f"{tensors} ranges of 60 graphs, {exact} exact")
+
+
+@pytest.mark.parametrize(
+    "values", [[-1.0, -2.0], [0.0, 0.0], [np.nan, 3.0], [1e-42, 1e-45], [-0.0, 0.0], [np.nan, np.nan]]
+)
+def test_what_the_observer_records(values: list[float]) -> None:
+    b = Builder(np.random.default_rng(0))
+    b.op("RELU6", [b.input((1, 2))], [(1, 2)])
+    model = with_ranges(b.model(), {})
+    sample = np.array([values], np.float32)
+    calibrated = read_model(converter.calibrate(write_model(model), [[sample]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        got = calibrate(model, [sample])
+    q = calibrated.graph.tensors[0].quantization
+    want = {"in0": (q.min[0], q.max[0])} if q is not None and q.min else {}
+    assert {name: limits for name, limits in got.ranges.items() if name == "in0"} == want

@@ -16,15 +16,21 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], objec
 
     Errors: InvalidInput if the file cannot be written.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part") if target.name else target
+    try:
+        _replace(Path(os.path.realpath(path)), write)
+    except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(f"{os.fspath(path)}: cannot be written: {reason}") from None
+
+
+def _replace(target: Path, write: Callable[[IO[bytes]], object]) -> None:
+    if target.exists() and not target.is_file():
+        raise ValueError("it is not a regular file")
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as file:
             write(file)
         os.replace(temporary, target)
-    except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"{os.fspath(path)}: cannot be written: {reason}") from None
-    finally:
-        if temporary != target:
-            temporary.unlink(missing_ok=True)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -87,6 +87,13 @@ class Engine:
         self.child.stdin.flush()  # type: ignore[union-attr]
         return self.answer()
 
+    def end(self) -> dict[str, Any]:
+        """The child's peak memory and digest; it exits."""
+        last = self.ask("end")
+        self.child.wait()
+        self.errors.close()
+        return last
+
 
 def measure(name: str, model: Path, batch: int, rounds: int, progress: Progress) -> list[Result]:
     """All engines on one model and batch, round after round in turn."""
@@ -96,7 +103,7 @@ def measure(name: str, model: Path, batch: int, rounds: int, progress: Progress)
         for engine in engines.values():
             engine.seconds.append(engine.ask("run")["seconds"])
             progress.advance(task)
-    ends = {key: engine.ask("end") for key, engine in engines.items()}
+    ends = {key: engine.end() for key, engine in engines.items()}
     medians = {key: statistics.median(engine.seconds) for key, engine in engines.items()}
     return [
         Result(

@@ -308,8 +308,9 @@ def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, .
 
 
 def plain_division(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """`plain` for a division that refuses divisors of 0, and the minimum of an integer type divided by -1.
+    """`plain` for DIV, FLOOR_DIV and FLOOR_MOD that refuse divisors of 0, and the minimum of a type divided by -1.
 
+    C++ promotes the operands of % to int32, so that FLOOR_MOD of int8 and int16 has a remainder there: 0.
     Errors: InvalidInput. Source: tflite/kernels/div.cc, floor_div.cc and floor_mod.cc, Eval.
     """
     a, b = arrays
@@ -317,8 +318,12 @@ def plain_division(params: PlainParams, arrays: Sequence[Array | None]) -> tuple
     assert b is not None
     if not b.all():
         raise InvalidInput(f"{params.place}: a divisor is 0; TFLite's kernel refuses it")
-    if a.dtype.kind == "i" and ((a == np.iinfo(a.dtype).min) & (b == -1)).any():
-        raise InvalidInput(f"{params.place}: {np.iinfo(a.dtype).min} is divided by -1; the quotient leaves {a.dtype}")
+    promoted = params.function is _floor_remainder and a.dtype.itemsize < np.dtype(np.int32).itemsize
+    if a.dtype.kind == "i" and not promoted and ((a == np.iinfo(a.dtype).min) & (b == -1)).any():
+        raise InvalidInput(
+            f"{params.place}: {np.iinfo(a.dtype).min} is divided by -1, and the quotient leaves {a.dtype}: undefined "
+            "behaviour in TFLite"
+        )
     return plain(params, arrays)
 
 

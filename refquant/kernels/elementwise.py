@@ -79,7 +79,7 @@ def code_range(type: str) -> tuple[int, int]:
 def broadcast_shape(node: Node, a: Operand, b: Operand) -> Shape:
     """The shape in which a and b meet: NumPy's rule, over at most 8 dimensions unless the shapes are equal.
 
-    Errors: InvalidModel.
+    Errors: InvalidModel, UnsupportedModel.
     Source: tflite/kernels/kernel_util.cc, CalculateShapeForBroadcast; internal/reference/broadcast_loop.h.
     """
     if a.shape == b.shape:
@@ -89,7 +89,10 @@ def broadcast_shape(node: Node, a: Operand, b: Operand) -> Shape:
     except ValueError:
         raise node.invalid(f"the shapes {list(a.shape)} and {list(b.shape)} do not broadcast to each other") from None
     if len(shape) > MAX_BROADCAST_RANK:
-        raise node.invalid(f"broadcasts over at most {MAX_BROADCAST_RANK} dimensions, not {len(shape)}")
+        raise node.unsupported(
+            f"broadcasts {list(a.shape)} and {list(b.shape)} over {len(shape)} dimensions; TFLite's kernel ends the "
+            f"process beyond {MAX_BROADCAST_RANK}"
+        )
     return shape
 
 

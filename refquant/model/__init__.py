@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from refquant.errors import InvalidInput
+from refquant.files import write_whole
 from refquant.model.graph import (
     NO_OPTIONS,
     Graph,
@@ -74,22 +74,4 @@ def save(model: Model, path: PathLike) -> None:
     Errors: InvalidModel and UnsupportedModel as write_model says; InvalidInput if the file cannot be written.
     """
     data = write_model(model)
-    try:
-        _replace(Path(os.path.realpath(path)), data)
-    except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"{os.fspath(path)}: cannot be written: {reason}") from None
-
-
-def _replace(target: Path, data: bytes) -> None:
-    """Put `data` where `target` is, by way of a new file in the same folder."""
-    if target.exists() and not target.is_file():
-        raise ValueError("it is not a regular file")
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, lambda file: file.write(data))

@@ -1,7 +1,7 @@
 """Child process that runs TensorFlow's converter: its import is slow, and some models kill the process.
 
-Protocol on stdin/stdout: a pickled dictionary {"verb": "calibrate" | "quantize" | "normalize", ...} -> ("ok", bytes) or ("rejected",
-message). Kept free of refquant on purpose: it is the other side.
+Protocol on stdin/stdout: a pickled dictionary {"verb": "calibrate" | "quantize" | "normalize", ...} -> ("ok", bytes)
+or ("rejected", message). Kept free of refquant on purpose: it is the other side.
 """
 
 from __future__ import annotations

@@ -78,9 +78,9 @@ class Builder:
             if kind == 0:
                 channel[...] = 0
             elif kind == 1:
-                channel *= 1e-8
+                channel[...] *= 1e-8
             elif kind == 2:
-                channel *= 10.0 ** rng.integers(-30, 3)
+                channel[...] *= 10.0 ** rng.integers(-30, 3)
             elif kind == 3:
                 scale = 2.0 ** rng.integers(-6, 3)
                 channel[...] = (rng.integers(-126, 126, channel.shape) + 0.5) * scale
@@ -95,10 +95,22 @@ class Builder:
             b *= 1e6  # beyond what int32 holds for many a scale
         return self.constant(b.astype(np.float32), f"bias{len(self.tensors)}")
 
-    def op(self, name: str, inputs: list[int], shapes: list[Shape], options: dict[str, Any] | None = None, options_type: str | None = None) -> list[int]:
+    def op(
+        self,
+        name: str,
+        inputs: list[int],
+        shapes: list[Shape],
+        options: dict[str, Any] | None = None,
+        options_type: str | None = None,
+    ) -> list[int]:
         number = len(self.operators)
-        outputs = [self.add(shape, f"{name.lower()}{number}" + ("" if len(shapes) == 1 else f"_{k}")) for k, shape in enumerate(shapes)]
-        self.operators.append(Operator(name, tuple(inputs), tuple(outputs), 1, options_type=options_type, options=options or {}))
+        outputs = [
+            self.add(shape, f"{name.lower()}{number}" + ("" if len(shapes) == 1 else f"_{k}"))
+            for k, shape in enumerate(shapes)
+        ]
+        self.operators.append(
+            Operator(name, tuple(inputs), tuple(outputs), 1, options_type=options_type, options=options or {})
+        )
         self.used.update(inputs)
         return outputs
 
@@ -125,7 +137,7 @@ def _same(size: int, stride: int) -> int:
 
 
 def conv_2d(b: Builder, x: int) -> list[int]:
-    n, h, w, c = b.shape(x)
+    c = b.shape(x)[-1]
     k, stride, out = int(b.rng.choice([1, 3])), int(b.rng.choice([1, 1, 2])), int(b.rng.choice(CHANNELS))
     return conv_2d_with(b, x, b.weights((out, k, k, c), 0), b.bias(out), stride)
 
@@ -148,7 +160,9 @@ def depthwise_conv_2d(b: Builder, x: int) -> list[int]:
         "fused_activation_function": _activation(b), "dilation_w_factor": 1, "dilation_h_factor": 1,
     }  # fmt: skip
     inputs = [x, b.weights((1, k, k, c), 3), b.bias(c)]
-    return b.op("DEPTHWISE_CONV_2D", inputs, [(n, _same(h, stride), _same(w, stride), c)], options, "DepthwiseConv2DOptions")
+    return b.op(
+        "DEPTHWISE_CONV_2D", inputs, [(n, _same(h, stride), _same(w, stride), c)], options, "DepthwiseConv2DOptions"
+    )
 
 
 def fully_connected(b: Builder, x: int) -> list[int]:
@@ -156,8 +170,15 @@ def fully_connected(b: Builder, x: int) -> list[int]:
     depth, out = shape[-1], int(b.rng.choice(CHANNELS))
     rows = int(np.prod(shape[:-1]))
     bias = -1 if b.rng.random() < 0.2 else b.bias(out)
-    options = {"fused_activation_function": _activation(b), "weights_format": "DEFAULT", "keep_num_dims": False, "asymmetric_quantize_inputs": False}
-    return b.op("FULLY_CONNECTED", [x, b.weights((out, depth), 0), bias], [(rows, out)], options, "FullyConnectedOptions")
+    options = {
+        "fused_activation_function": _activation(b),
+        "weights_format": "DEFAULT",
+        "keep_num_dims": False,
+        "asymmetric_quantize_inputs": False,
+    }
+    return b.op(
+        "FULLY_CONNECTED", [x, b.weights((out, depth), 0), bias], [(rows, out)], options, "FullyConnectedOptions"
+    )
 
 
 def _binary(name: str, options_type: str, fused: bool = True):
@@ -165,12 +186,18 @@ def _binary(name: str, options_type: str, fused: bool = True):
         if y is None:
             others = [t for t in _floats(b) if b.shape(t) == b.shape(x) and t != x]
             y = int(b.rng.choice(others)) if others and b.rng.random() < 0.7 else _vector(b, x)
-        return b.op(name, [x, y], [b.shape(x)], {"fused_activation_function": _activation(b)} if fused else {}, options_type)
+        return b.op(
+            name, [x, y], [b.shape(x)], {"fused_activation_function": _activation(b)} if fused else {}, options_type
+        )
 
     return build
 
 
 def _vector(b: Builder, x: int) -> int:
+    """A constant for the last dimension, sometimes one that is read elsewhere already."""
+    same = [i for i, t in enumerate(b.tensors) if t.buffer and t.type == "FLOAT32" and t.shape == b.shape(x)[-1:]]
+    if same and b.rng.random() < 0.3:
+        return int(b.rng.choice(same))
     return b.constant((b.rng.normal(0, 2, b.shape(x)[-1:]) * 10.0 ** b.rng.integers(-9, 2)).astype(np.float32))
 
 
@@ -188,7 +215,14 @@ minimum = _binary("MINIMUM", "MaximumMinimumOptions", False)
 def _pool(name: str):
     def build(b: Builder, x: int) -> list[int]:
         n, h, w, c = b.shape(x)
-        options = {"padding": "SAME", "stride_w": 2, "stride_h": 2, "filter_width": 2, "filter_height": 2, "fused_activation_function": "NONE"}
+        options = {
+            "padding": "SAME",
+            "stride_w": 2,
+            "stride_h": 2,
+            "filter_width": 2,
+            "filter_height": 2,
+            "fused_activation_function": "NONE",
+        }
         return b.op(name, [x], [(n, _same(h, 2), _same(w, 2), c)], options, "Pool2DOptions")
 
     return build
@@ -226,7 +260,13 @@ def concatenation(b: Builder, x: int) -> list[int]:
     if b.rng.random() < 0.2:
         inputs.append(b.constant(b.rng.normal(0, 3, b.shape(x)).astype(np.float32)))
     shape = (*b.shape(x)[:-1], sum(b.shape(t)[-1] for t in inputs))
-    return b.op("CONCATENATION", inputs, [shape], {"axis": len(shape) - 1, "fused_activation_function": "NONE"}, "ConcatenationOptions")
+    return b.op(
+        "CONCATENATION",
+        inputs,
+        [shape],
+        {"axis": len(shape) - 1, "fused_activation_function": "NONE"},
+        "ConcatenationOptions",
+    )
 
 
 def pad(b: Builder, x: int) -> list[int]:
@@ -245,8 +285,10 @@ def slice_(b: Builder, x: int) -> list[int]:
 
 
 def mean(b: Builder, x: int) -> list[int]:
-    n, h, w, c = b.shape(x)
-    return b.op("MEAN", [x, b.constant(np.array([1, 2], np.int32))], [(n, 1, 1, c)], {"keep_dims": True}, "ReducerOptions")
+    n, _, _, c = b.shape(x)
+    return b.op(
+        "MEAN", [x, b.constant(np.array([1, 2], np.int32))], [(n, 1, 1, c)], {"keep_dims": True}, "ReducerOptions"
+    )
 
 
 def transpose(b: Builder, x: int) -> list[int]:
@@ -273,7 +315,9 @@ def shared_weights(b: Builder, x: int) -> list[int]:
     """Two convolutions of one tensor with the same weights and bias."""
     c, out = b.shape(x)[-1], int(b.rng.choice(CHANNELS))
     weights, bias = b.weights((out, 1, 1, c), 0), b.bias(out)
-    return conv_2d_with(b, x, weights, bias) + conv_2d_with(b, x, weights, bias if b.rng.random() < 0.5 else b.bias(out))
+    return conv_2d_with(b, x, weights, bias) + conv_2d_with(
+        b, x, weights, bias if b.rng.random() < 0.5 else b.bias(out)
+    )
 
 
 SLICE_OPS = {
@@ -284,7 +328,8 @@ SLICE_OPS = {
 OTHER_OPS = {
     "SUB": sub, "MUL": mul, "MAXIMUM": maximum, "MINIMUM": minimum, "LOGISTIC": logistic, "TANH": tanh, "SIN": sin,
     "FLOOR": floor, "HARD_SWISH": hard_swish, "LEAKY_RELU": leaky_relu, "CONCATENATION": concatenation, "PAD": pad,
-    "SLICE": slice_, "MEAN": mean, "TRANSPOSE": transpose, "SPLIT": split, "PRELU": prelu, "shared weights": shared_weights,
+    "SLICE": slice_, "MEAN": mean, "TRANSPOSE": transpose, "SPLIT": split, "PRELU": prelu,
+    "shared weights": shared_weights,
 }  # fmt: skip
 
 
@@ -321,3 +366,131 @@ def with_ranges(model: Model, ranges: dict[int, tuple[float, float]]) -> Model:
         for index, tensor in enumerate(model.graph.tensors)
     )
     return model.with_graph(replace(model.graph, tensors=tensors))
+
+
+# every other row of the table of rules: one plain form of each
+
+
+def ints(b: Builder, *values: int | list[int]) -> int:
+    return b.constant(np.array(values[0] if len(values) == 1 else values, np.int32))
+
+
+def numbers(b: Builder, shape: Shape) -> int:
+    return b.constant(b.rng.normal(0, 2, shape).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operator: the shape of its float input "x", and its operands: "x", another input's shape, or a maker."""
+
+    op: str
+    shape: Shape
+    operands: tuple[Any, ...] = ("x",)
+    outputs: tuple[Shape, ...] | None = None  # None: the input's shape
+    options: dict[str, Any] | None = None
+    table: str | None = None
+    types: tuple[str, ...] = ("FLOAT32",)
+
+    def __call__(self, b: Builder) -> None:
+        x = b.input(self.shape)
+        inputs = [
+            x if operand == "x" else b.input(operand) if isinstance(operand, tuple) else operand(b)
+            for operand in self.operands
+        ]
+        outputs = b.op(self.op, inputs, list(self.outputs or (self.shape,)), self.options, self.table)
+        for tensor, type_ in zip(outputs, self.types, strict=False):
+            if type_ != "FLOAT32":
+                b.tensors[tensor] = replace(b.tensors[tensor], type=type_, quantization=None)
+
+
+def _int(*values: int | list[int]):
+    return lambda b: ints(b, *values)
+
+
+def _float(shape: Shape):
+    return lambda b: numbers(b, shape)
+
+
+def _bools(b: Builder) -> int:
+    return b.constant(np.array([[True, False, True, False]]))
+
+
+def _lookups(b: Builder) -> int:
+    b.tensors.append(Tensor("lookups", "INT32", (2,)))
+    b.inputs.append(len(b.tensors) - 1)
+    return b.inputs[-1]
+
+
+IMAGE, ROW = (1, 4, 4, 4), (1, 4)
+RESIZE = {"align_corners": False, "half_pixel_centers": False}
+NONE = {"fused_activation_function": "NONE"}
+TABLE_ROWS = (
+    Row("ABS", ROW, table="AbsOptions"),
+    Row("ADD_N", ROW, ("x", ROW), table="AddNOptions"),
+    Row("ARG_MAX", ROW, ("x", _int(1)), ((1,),), {"output_type": "INT32"}, "ArgMaxOptions", ("INT32",)),
+    Row("ARG_MIN", ROW, ("x", _int(1)), ((1,),), {"output_type": "INT32"}, "ArgMinOptions", ("INT32",)),
+    Row("BATCH_MATMUL", (1, 2, 3), ("x", (1, 3, 4)), ((1, 2, 4),), {}, "BatchMatMulOptions"),
+    Row("BATCH_TO_SPACE_ND", (4, 2, 2, 3), ("x", _int([2, 2]), _int([[0, 0], [0, 0]])), ((1, 4, 4, 3),)),
+    Row("BROADCAST_TO", ROW, ("x", _int([3, 4])), ((3, 4),)),
+    Row("COS", ROW),
+    Row(
+        "CONV_3D", (1, 3, 3, 3, 2), ("x", _float((1, 1, 1, 2, 4)), _float((4,))), ((1, 3, 3, 3, 4),),
+        {"padding": "SAME", "stride_d": 1, "stride_w": 1, "stride_h": 1, **NONE}, "Conv3DOptions",
+    ),
+    Row("DEPTH_TO_SPACE", IMAGE, ("x",), ((1, 8, 8, 1),), {"block_size": 2}, "DepthToSpaceOptions"),
+    Row("DIV", ROW, ("x", ROW), None, NONE, "DivOptions"),
+    Row("DYNAMIC_UPDATE_SLICE", (4, 4), ("x", (2, 2), _int([0, 1]))),
+    Row("ELU", ROW),
+    Row("EMBEDDING_LOOKUP", ROW, (_lookups, _float((3, 4))), ((2, 4),)),
+    Row("EQUAL", ROW, ("x", ROW), None, None, None, ("BOOL",)),
+    Row("EXP", ROW),
+    Row("FILL", (), (_int([2, 3]), "x"), ((2, 3),)),
+    Row("GATHER", (5, 4), ("x", _int([1, 3, 0])), ((3, 4),), {"axis": 0, "batch_dims": 0}, "GatherOptions"),
+    Row("GATHER_ND", (5, 4), ("x", _int([[1], [3]])), ((2, 4),)),
+    Row("GELU", ROW, ("x",), None, {"approximate": False}, "GeluOptions"),
+    Row("GREATER", ROW, ("x", ROW), None, None, None, ("BOOL",)),
+    Row("GREATER_EQUAL", ROW, ("x", _float(ROW)), None, None, None, ("BOOL",)),
+    Row("L2_NORMALIZATION", ROW, ("x",), None, NONE, "L2NormOptions"),
+    Row("LESS", ROW, ("x", _float(ROW)), None, None, None, ("BOOL",)),
+    Row("LESS_EQUAL", ROW, ("x", ROW), None, None, None, ("BOOL",)),
+    Row("LOG", ROW),
+    Row("LOG_SOFTMAX", ROW),
+    Row("MEAN", IMAGE, ("x", _int([1, 2])), ((1, 4),), {"keep_dims": False}, "ReducerOptions"),
+    Row("MIRROR_PAD", (2, 4), ("x", _int([[1, 1], [0, 1]])), ((4, 5),), {"mode": "REFLECT"}, "MirrorPadOptions"),
+    Row("NEG", ROW),
+    Row("NOT_EQUAL", ROW, ("x", ROW), None, None, None, ("BOOL",)),
+    Row("ONE_HOT", (), (_int([1, 0]), _int(3), "x", ()), ((2, 3),), {"axis": -1}, "OneHotOptions"),
+    Row("PACK", ROW, ("x", ROW), ((2, 1, 4),), {"values_count": 2, "axis": 0}, "PackOptions"),
+    Row("PADV2", ROW, ("x", _int([[0, 1], [1, 1]]), _float(())), ((2, 6),)),
+    Row("POW", ROW, ("x", ROW)),
+    Row("REDUCE_MAX", IMAGE, ("x", _int([1, 2])), ((1, 4),), {"keep_dims": False}, "ReducerOptions"),
+    Row("REDUCE_MIN", IMAGE, ("x", _int([1, 2])), ((1, 4),), {"keep_dims": False}, "ReducerOptions"),
+    Row("REDUCE_PROD", IMAGE, ("x", _int([1, 2])), ((1, 4),), {"keep_dims": False}, "ReducerOptions"),
+    Row("RELU_N1_TO_1", ROW),
+    Row("RELU_0_TO_1", ROW),
+    Row("RESIZE_BILINEAR", IMAGE, ("x", _int([8, 6])), ((1, 8, 6, 4),), RESIZE, "ResizeBilinearOptions"),
+    Row("RESIZE_NEAREST_NEIGHBOR", IMAGE, ("x", _int([8, 6])), ((1, 8, 6, 4),), RESIZE, "ResizeNearestNeighborOptions"),
+    Row("REVERSE_SEQUENCE", (2, 4), ("x", _int([2, 3])), None, {"seq_dim": 1}, "ReverseSequenceOptions"),
+    Row("REVERSE_V2", (2, 4), ("x", _int([1]))),
+    Row("RSQRT", ROW),
+    Row("SCATTER_ND", (2, 4), (_int([[1], [3]]), "x", _int([5, 4])), ((5, 4),)),
+    Row("SELECT", ROW, (_bools, "x", _float(ROW))),
+    Row("SELECT_V2", ROW, (_bools, "x", ROW)),
+    Row("SPACE_TO_BATCH_ND", IMAGE, ("x", _int([2, 2]), _int([[0, 0], [0, 0]])), ((4, 2, 2, 4),)),
+    Row("SPACE_TO_DEPTH", IMAGE, ("x",), ((1, 2, 2, 16),), {"block_size": 2}, "SpaceToDepthOptions"),
+    Row("SPLIT_V", (1, 6), ("x", _int([2, 4]), _int(1)), ((1, 2), (1, 4)), {"num_splits": 2}, "SplitVOptions"),
+    Row("SQRT", ROW),
+    Row("SQUARE", ROW),
+    Row("SQUARED_DIFFERENCE", ROW, ("x", ROW)),
+    Row("STRIDED_SLICE", (4, 6), ("x", _int([0, 1]), _int([4, 5]), _int([2, 2])), ((2, 2),)),
+    Row("SUM", IMAGE, ("x", _int([1, 2])), ((1, 4),), {"keep_dims": False}, "ReducerOptions"),
+    Row("TILE", ROW, ("x", _int([2, 3])), ((2, 12),)),
+    Row("TOPK_V2", ROW, ("x", _int(2)), ((1, 2), (1, 2)), None, None, ("FLOAT32", "INT32")),
+    Row("TRANSPOSE", (2, 3, 4), ("x", _int([0, 2, 1])), ((2, 4, 3),)),
+    Row(
+        "TRANSPOSE_CONV", IMAGE, (_int([1, 8, 8, 3]), lambda b: b.weights((3, 3, 3, 4), 0), "x", lambda b: b.bias(3)),
+        ((1, 8, 8, 3),), {"padding": "SAME", "stride_w": 2, "stride_h": 2, **NONE}, "TransposeConvOptions",
+    ),
+    Row("UNPACK", (2, 4), ("x",), ((4,), (4,)), {"num": 2, "axis": 0}, "UnpackOptions"),
+)  # fmt: skip
+TABLE_OPS = {row.op: row for row in TABLE_ROWS}

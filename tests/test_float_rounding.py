@@ -15,7 +15,9 @@ def around_half_way_points(rng, record: Multiplier, bias: np.ndarray, bound: int
     results = np.arange(-300, 301)[:, np.newaxis] - 0.5
     near = np.clip(results / np.where(real == 0, 1, real) - bias, -bound, bound)
     steps = np.concatenate([np.round(near) + step for step in (-2, -1, 0, 1, 2)])
-    return np.clip(np.concatenate([steps, rng.integers(-bound, bound + 1, (500, bias.size))]), -bound, bound).astype(np.int64)
+    return np.clip(np.concatenate([steps, rng.integers(-bound, bound + 1, (500, bias.size))]), -bound, bound).astype(
+        np.int64
+    )
 
 
 @pytest.mark.parametrize("low", [-255, -128, 0, 3])
@@ -34,7 +36,9 @@ def test_equal_to_integers(kind: str, low: int) -> None:
             real = 2.0 ** np.round(np.log2(real)) * (1 - 2.0 ** -rng.integers(24, 32, channels))
         record = quantize_multiplier(real)
         if kind == "extreme significands":
-            record = Multiplier(rng.choice([2**30, 2**30 + 1, 2**31 - 1, 2**31 - 2], channels).astype(np.int32), record.shift)
+            record = Multiplier(
+                rng.choice([2**30, 2**30 + 1, 2**31 - 1, 2**31 - 2], channels).astype(np.int32), record.shift
+            )
         bound = int(2 ** rng.uniform(4, 24))
         bias = rng.integers(-bound, bound + 1, channels)
         if kind == "large biases":  # what a converter does with channels of almost no weight
@@ -47,7 +51,9 @@ def test_equal_to_integers(kind: str, low: int) -> None:
                 continue
             used += 1
             x = around_half_way_points(rng, part, bias[keep], bound)
-            want = np.clip(multiply_by_quantized_multiplier(x + bias[keep], part.multiplier, part.shift), low, low + 255)
+            want = np.clip(
+                multiply_by_quantized_multiplier(x + bias[keep], part.multiplier, part.shift), low, low + 255
+            )
             assert np.array_equal(np.clip(rounding.apply(x), low, low + 255), want)
             assert np.abs(rounding.apply(x)).max() <= rounding.largest
     assert used > 200

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import refquant
+from cases import CASES
 from crosscheck import differing
 from refquant.data import data_file
 from refquant.program import run_all_tensors
@@ -52,6 +53,17 @@ def test_file_is_as_its_maker_wrote_it(path: str) -> None:
 
 def test_the_repository_stays_small() -> None:
     assert sum(entry["bytes"] for entry in MANIFEST["files"].values()) < 8_000_000
+
+
+def test_golden_keeps_up_with_the_checks() -> None:
+    kept = {check.split("/")[1] for check in checks()}
+    said = " ".join(entry["what"] for entry in MANIFEST["files"].values())
+    missing = {name for name in CASES if name not in kept and f"{name} is left out" not in said}
+    assert not missing, "run python tools/make_golden.py --only ops"
+    assert kept <= set(CASES), "run python tools/make_golden.py --only ops"
+    sweep = json.loads((GOLDEN / "sweep.json").read_text())["checks"]
+    assert set(sweep) == set(CASES), "run python tools/sweep.py --write"
+    assert not any(counts["differing"] for counts in sweep.values())
 
 
 @pytest.mark.parametrize("name", ANSWERED)

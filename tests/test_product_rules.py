@@ -126,7 +126,9 @@ REFUSED: dict[str, Op] = {
     "dense: bias int64": dense(bias_={"data": data((4,), "int64")}),
     "dense: output int16": dense(output={"type": "INT16"}),
     "dense: filter uint8": dense(filter_={"data": np.abs(data((4, 6))).astype(np.uint8)}),
-    "dense: result beyond int32": dense(scale=1e6, filter_={"scale": 1e3}, bias_={"scale": 1e9}, output={"scale": 0.001}),
+    "dense: result beyond int32": dense(
+        scale=1e6, filter_={"scale": 1e3}, bias_={"scale": 1e9}, output={"scale": 0.001}
+    ),
     "matmul: output int16": matmul(output={"type": "INT16"}),
     "pool: unknown padding": pool(padding=5),
     "pool: window of no pixels": pool(filter_width=0),

@@ -76,7 +76,7 @@ def test_a_range_ends_at_flt_min_at_least() -> None:
     ranges = calibrate(identity(), [np.array([[-1.0, -2.0]], np.float32)]).ranges
     assert ranges["in0"] == (-2.0, FLT_MIN)
     assert ranges["relu60"] == (0.0, FLT_MIN)
-    assert FLT_MIN == float(np.float32(1.17549435e-38))
+    assert float(np.float32(1.17549435e-38)) == FLT_MIN
 
 
 def test_blocks_give_what_single_samples_give() -> None:
@@ -159,7 +159,7 @@ def in_place(outputs: int = 0) -> tuple[Model, dict[int, int]]:
     (e,) = b.op("ADD", [c, d], [b.shape(c)], {"fused_activation_function": "NONE"}, "AddOptions")
     relu(b, e)
     model = b.model((c,) if outputs else ())
-    sizes = {tensor: 48 for tensor in (x, c, d, e)}
+    sizes = dict.fromkeys((x, c, d, e), 48)
     return model, overwritten_inputs(model.graph, sizes) | {-1: c, -2: d, -3: e}
 
 
@@ -320,21 +320,36 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["ranges.json"]
 
 
+ENTRY = {"tensor": 0, "name": "x", "min": 0, "max": 1}
+
+
+def file_of(*entries: dict, **changes: object) -> str:
+    content = {"format": "refquant calibration", "version": 1, "samples": 1, "tensors": list(entries)}
+    return json.dumps({**content, **changes})
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "{}", "null", '{"format": "refquant calibration"}', "not json", "[" * 5000,
-        '{"format": "refquant calibration", "version": 2, "samples": 1, "tensors": []}',
-        '{"format": "refquant calibration", "version": 1, "samples": -1, "tensors": []}',
-        '{"format": "refquant calibration", "version": 1, "samples": 1, "tensors": [{"tensor": 0}]}',
-        '{"format": "refquant calibration", "version": 1, "samples": 1, "tensors": [{"tensor": 0, "name": 1, "min": 0, "max": 1}]}',
-        '{"format": "refquant calibration", "version": 1, "samples": 1, "tensors": [{"tensor": 0, "name": "x", "min": 0.1, "max": 1}]}',
-        '{"format": "refquant calibration", "version": 1, "samples": 1, "tensors": [{"tensor": 0, "name": "x", "min": 0, "max": NaN}]}',
-        '{"format": "refquant calibration", "version": 1, "samples": 1, "tensors": [{"tensor": 0, "name": "x", "min": 0, "max": 1e39}]}',
-        '{"format": "refquant calibration", "version": 1, "samples": 1, "tensors": [{"tensor": 0, "name": "x", "min": 2, "max": 1}]}',
-        '{"format": "refquant calibration", "version": 1, "samples": 1, "tensors": [{"tensor": 0, "name": "x", "min": 0, "max": 1}, {"tensor": 0, "name": "x", "min": 0, "max": 1}]}',
+        "",
+        "[]",
+        "{}",
+        "null",
+        '{"format": "refquant calibration"}',
+        "not json",
+        "[" * 5000,
+        file_of(version=2),
+        file_of(samples=-1),
+        file_of({"tensor": 0}),
+        file_of({**ENTRY, "name": 1}),
+        file_of({**ENTRY, "min": 0.1}),
+        file_of({**ENTRY, "max": float("nan")}),
+        file_of({**ENTRY, "max": 1e39}),
+        file_of({**ENTRY, "min": 2}),
+        file_of({**ENTRY, "tensor": True}),
+        file_of(ENTRY, ENTRY),
     ],
-)  # fmt: skip
+)
 def test_files_that_are_no_calibration_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "ranges.json"
     path.write_text(text)

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 import refquant
-from converter_oracle_graphs import Builder, add, conv_2d, conv_2d_with, fully_connected, max_pool_2d, relu, sin, softmax
+from converter_oracle_graphs import (
+    Builder,
+    add,
+    conv_2d,
+    conv_2d_with,
+    fully_connected,
+    max_pool_2d,
+    relu,
+    sin,
+    softmax,
+)
 from refquant.compare import compare_models
 from refquant.data import data_file
 from refquant.errors import InvalidInput, NotQuantizable
@@ -38,7 +48,16 @@ def described(model: Model) -> list[tuple]:
     for tensor in model.graph.tensors:
         q = tensor.quantization if tensor.quantization is not None and tensor.quantization.scale else Quantization()
         data = model.constant(tensor)
-        rows.append((tensor.name, tensor.type, tensor.shape, tensor.shape_signature, q, None if data is None else data.tobytes()))
+        rows.append(
+            (
+                tensor.name,
+                tensor.type,
+                tensor.shape,
+                tensor.shape_signature,
+                q,
+                None if data is None else data.tobytes(),
+            )
+        )
     return rows + [(o.name, o.version, o.inputs, o.outputs) for o in model.graph.operators]
 
 
@@ -50,10 +69,14 @@ def test_golden_conversions(network: str, kind: str) -> None:
     want = golden(f"{network}_{kind}")
     got = read_model(quantize(golden(f"{network}_float"), ranges, **GOLDEN[kind]).to_bytes())
     comparison = compare_models(got, want)
-    print(f"{network} {kind}: {comparison.slots} slots, {comparison.elements} constants, {comparison.differing} differing")
+    print(
+        f"{network} {kind}: {comparison.slots} slots, {comparison.elements} constants, {comparison.differing} differing"
+    )
     assert comparison.equal, str(comparison)
     assert described(got) == described(want)
-    assert [(s.key, s.inputs, s.outputs) for s in got.signatures] == [(s.key, s.inputs, s.outputs) for s in want.signatures]
+    assert [(s.key, s.inputs, s.outputs) for s in got.signatures] == [
+        (s.key, s.inputs, s.outputs) for s in want.signatures
+    ]
 
 
 def built(build, seed: int = 0) -> tuple[Model, Calibration]:
@@ -273,7 +296,13 @@ def test_constants_that_are_not_finite() -> None:
     def with_constant(values: list[float]):
         def build(b: Builder) -> None:
             x = b.input((1, 4))
-            b.op("ADD", [x, b.constant(np.array(values, np.float32))], [(1, 4)], {"fused_activation_function": "NONE"}, "AddOptions")
+            b.op(
+                "ADD",
+                [x, b.constant(np.array(values, np.float32))],
+                [(1, 4)],
+                {"fused_activation_function": "NONE"},
+                "AddOptions",
+            )
 
         return built(build)
 
@@ -315,7 +344,7 @@ def test_operators_with_recipes_of_their_own_are_refused() -> None:
 def test_too_wide_a_range_names_its_tensor() -> None:
     model, _ = built(lambda b: relu(b, b.input((1, 4))) and None)
     largest = float(np.finfo(np.float32).max)
-    with pytest.raises(NotQuantizable, match="tensor 'in0': .* too wide"):
+    with pytest.raises(NotQuantizable, match=r"tensor 'in0': .* too wide"):
         spread_parameters(model, {0: (-largest, largest), 1: (0.0, 1.0)})
 
 
@@ -336,7 +365,11 @@ def test_rules_are_consistent() -> None:
 
 
 def test_the_table_says_what_the_specification_says() -> None:
-    fixed = {op: (rule.fixed_output.scale, rule.fixed_output.zero_point) for op, rule in OP_RULES.items() if rule.fixed_output}
+    fixed = {
+        op: (rule.fixed_output.scale, rule.fixed_output.zero_point)
+        for op, rule in OP_RULES.items()
+        if rule.fixed_output
+    }
     assert fixed == {
         "L2_NORMALIZATION": (1 / 128, 0),
         "LOGISTIC": (1 / 256, -128),

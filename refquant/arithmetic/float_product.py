@@ -22,9 +22,21 @@ def sequential_product(a: Float32, b: Float32, total: Float32) -> None:
     No multiply and add are fused. This is what the reference kernels compute, bit for bit, where they sum over k in
     that order.
     """
+    if a.shape[-2] >= b.shape[-1]:  # the longer of rows and columns goes innermost
+        transposed = np.ascontiguousarray(total.swapaxes(-1, -2))
+        _add_in_order(b.swapaxes(-1, -2), a.swapaxes(-1, -2), transposed)
+        total[...] = transposed.swapaxes(-1, -2)
+    else:
+        _add_in_order(a, b, total)
+
+
+def _add_in_order(a: Float32, b: Float32, total: Float32) -> None:
+    b = np.ascontiguousarray(b)
+    term = np.empty_like(total)
     with np.errstate(all="ignore"):
         for k in range(a.shape[-1]):
-            total += a[..., k, np.newaxis] * b[..., k, np.newaxis, :]
+            np.multiply(a[..., k, np.newaxis], b[..., k, np.newaxis, :], out=term)
+            np.add(total, term, out=total)
 
 
 def blas_product(a: Float32, b: Float32, total: Float32) -> None:

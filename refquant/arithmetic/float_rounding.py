@@ -43,7 +43,7 @@ def float_rounding(record: Multiplier, bias: Int64, bound: int, low: int, high: 
     bias: (channels,); -512 <= low <= high <= 512. None where the accumulator or its left shift may wrap, or where
     float64 cannot be shown to give the same clamped results.
     """
-    if -512 > low or high > 512:
+    if low < -512 or high > 512:
         return None
     multiplier = np.broadcast_to(record.multiplier, bias.shape).astype(np.int64)
     shift = np.broadcast_to(record.shift, bias.shape).astype(np.int64)

@@ -142,7 +142,9 @@ def _misaligned(a: Graph, b: Graph, subgraph: int) -> list[str]:
         if one != other
     ]
     if len(ops[0]) != len(ops[1]):
-        lines.append(f"subgraph {subgraph}: one model has {len(ops[0])} operators without conversions, the other {len(ops[1])}")
+        lines.append(
+            f"subgraph {subgraph}: one model has {len(ops[0])} operators without conversions, the other {len(ops[1])}"
+        )
     for word, mine, theirs in (("inputs", a.inputs, b.inputs), ("outputs", a.outputs, b.outputs)):
         if len(mine) != len(theirs):
             lines.append(f"subgraph {subgraph}: one model has {len(mine)} {word}, the other {len(theirs)}")

@@ -61,6 +61,11 @@ def clamp_float(x: Array, low: np.float32, high: np.float32) -> Array:
     return np.where(high < x, high, x)
 
 
+def clamp_sum(x: Array, low: np.float32, high: np.float32) -> Array:
+    """clamp_float in place, for float32 sums that began with +0.0: such a sum is never -0.0."""
+    return np.clip(x, low, high, out=x)
+
+
 def fused_range(node: Node) -> tuple[int, int]:
     """The quantized activation range of the node's output 0, from its option `fused_activation_function`.
 

@@ -14,12 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from refquant.arithmetic.fixed_point import Int64
+from refquant.arithmetic.fixed_point import (
+    Int64,
+    count_leading_zeros,
+    rounding_divide_by_pot,
+    saturating_rounding_doubling_high_mul,
+)
+from refquant.arithmetic.inverse import reciprocal
+from refquant.arithmetic.multiplier import quantize_multiplier
 from refquant.arithmetic.requantize import Record, Requantizer
 from refquant.errors import InvalidInput
-from refquant.kernels.activation import REAL_RANGES, fused_float_range
+from refquant.kernels.activation import REAL_RANGES, fused_float_range, fused_range
 from refquant.kernels.checks import expect_same_type
 from refquant.kernels.elementwise import (
+    all_codes,
     by_pairs,
     clamp_in_place,
     expect_binary,
@@ -85,6 +93,23 @@ class ProductParams:
     pairs: Array | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class QuotientParams:
+    """DIV. `multiplier` and `shift`: s_1 / (s_2 * s_out) as an int32 significand and a power of two."""
+
+    place: str
+    input1_zero_point: int
+    input2_zero_point: int
+    multiplier: int
+    shift: int
+    output_zero_point: int
+    low: int
+    high: int
+    type: str
+    output_shapes: tuple[Shape]
+    pairs: Array | None = None
+
+
 def add_params(node: Node) -> TwoScalesParams:
     """Decodes ADD or SUB on int8 or uint8: each input becomes s_i / (2 max(s_1, s_2)) * 2^20 of its real steps.
 
@@ -140,6 +165,42 @@ def mul_params(node: Node) -> ProductParams:
         real = scale1 * scale2 / output_scale
     params = ProductParams(zero_point1, zero_point2, fused_stage(node, "the output multiplier", real), (shape,))
     return with_pairs(_product_of_codes, params, a.type)
+
+
+def div_params(node: Node) -> QuotientParams:
+    """Decodes DIV on int8 or uint8: the multiplier is s_1 / (s_2 * s_out), each step rounded to float32.
+
+    Errors: InvalidModel; UnsupportedModel where the last right shift of some pair of codes leaves 0 to 31.
+    Source: tflite/kernels/div.cc, Prepare.
+    """
+    a, b, shape = expect_binary(node)
+    expect_same_type(node, a, node.outputs[0])
+    (scale1, zero_point1), (scale2, zero_point2) = positive_scale(node, a), positive_scale(node, b)
+    output_scale, output_zero_point = positive_scale(node, node.outputs[0])
+    with np.errstate(all="ignore"):
+        real = scale1 / (scale2 * output_scale)
+    if not np.isfinite(real):
+        raise node.unsupported(f"the output multiplier is {float(real)!r}; check the scales of the operator's tensors")
+    record = quantize_multiplier(np.float64(real))
+    params = QuotientParams(
+        node.place,
+        zero_point1,
+        zero_point2,
+        int(record.multiplier[0]),
+        int(record.shift[0]),
+        output_zero_point,
+        *fused_range(node),
+        a.type,
+        (shape,),
+    )
+    codes = all_codes(a.type)
+    _, right = _quotient_before_shift(params, codes[:, np.newaxis], codes)
+    if right.min() < 0 or right.max() > 31:
+        raise node.unsupported(
+            f"some codes need right shifts of {int(right.min())} to {int(right.max())} bits, and beyond 0 to 31 they "
+            "are undefined behaviour in TFLite. Check the scales of the operator's tensors"
+        )
+    return with_pairs(_quotient_of_codes, params, a.type)
 
 
 def _to_one_scale(node: Node, left_shift: int) -> tuple[np.float64, list[InputScaling], Shape]:
@@ -204,6 +265,22 @@ def _product_of_codes(params: ProductParams, a: Array, b: Array) -> Array:
     return finish(params.output, steps)
 
 
+def _quotient_before_shift(params: QuotientParams, a: Array, b: Array) -> tuple[Int64, Int64]:
+    """(v1 / v2 times the multiplier as far as 31 bits hold it, how far it is still to be shifted right)."""
+    v1, v2 = a.astype(np.int64) - params.input1_zero_point, b.astype(np.int64) - params.input2_zero_point
+    v1, v2 = np.where(v2 < 0, -v1, v1), np.where(v2 == 0, 1, np.abs(v2))
+    inverse, bits_over_unit = reciprocal(v2, 31)
+    headroom = count_leading_zeros(np.where(v1 < 0, ~v1, v1)) - 1
+    unscaled = saturating_rounding_doubling_high_mul(v1 << headroom, inverse)
+    scaled = saturating_rounding_doubling_high_mul(unscaled, params.multiplier)
+    return scaled, bits_over_unit + headroom - params.shift
+
+
+def _quotient_of_codes(params: QuotientParams, a: Array, b: Array) -> Array:
+    quotient = rounding_divide_by_pot(*_quotient_before_shift(params, a, b)) + params.output_zero_point
+    return np.asarray(np.clip(quotient, params.low, params.high).astype(DTYPES[params.type]))
+
+
 def _comparison_of_codes(params: ComparisonParams, a: Array, b: Array) -> Array:
     return np.asarray(params.compare(_scaled(params.input1, a), _scaled(params.input2, b)))
 
@@ -239,6 +316,19 @@ def mul(params: ProductParams, arrays: Sequence[Array | None]) -> tuple[Array, .
     Source: tflite/kernels/internal/reference/integer_ops/mul.h and reference/mul.h, MulElementwise.
     """
     return by_pairs(_product_of_codes, params, arrays)
+
+
+def div(params: QuotientParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """clamp(requantize(v1 * (1 / v2)) + zero_point), v_i = input_i - zero_point_i, the reciprocal in fixed point.
+
+    arrays: two int8 or uint8 arrays. Errors: InvalidInput for a divisor at its zero point.
+    Source: tflite/kernels/internal/reference/div.h, DivElementwise; tflite/kernels/div.cc, CheckNonZero.
+    """
+    divisor = arrays[1]
+    assert divisor is not None
+    if (divisor == params.input2_zero_point).any():
+        raise InvalidInput(f"{params.place}: a divisor is 0; TFLite's kernel refuses it")
+    return by_pairs(_quotient_of_codes, params, arrays)
 
 
 def comparison(params: ComparisonParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

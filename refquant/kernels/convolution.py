@@ -16,7 +16,7 @@ import numpy as np
 from refquant.arithmetic.exact import EXACT_FLOAT32, PreparedMatrix, exact_matmul, prepare_matrix
 from refquant.arithmetic.fixed_point import Int64
 from refquant.arithmetic.float_product import FloatProduct
-from refquant.kernels.activation import clamp_float, fused_float_range, fused_range
+from refquant.kernels.activation import clamp_sum, fused_float_range, fused_range
 from refquant.kernels.checks import expect_same_type, legacy_parameters
 from refquant.kernels.kernel import Node, Operand, Shape
 from refquant.kernels.output_stage import Finish, OutputStage, filter_scales, finish, output_stage, prepare_finish
@@ -214,7 +214,7 @@ def _as_matrix(columns: Array) -> Array:
 def _multiply(a: Array, matrix: PreparedMatrix, out: Array) -> None:
     """out = a @ matrix, exactly, for |a| <= INT8_MAGNITUDE."""
     if len(matrix.pieces) == 1 and out.flags.c_contiguous:
-        np.matmul(a, matrix.pieces[0][1], out=out.reshape(len(a), -1))
+        np.matmul(a, matrix.pieces[0][1], out=out.reshape(len(a), out.shape[-1]))
     else:
         out[...] = exact_matmul(a, matrix, INT8_MAGNITUDE).reshape(out.shape)
 
@@ -253,12 +253,13 @@ def conv_2d_float(params: FloatConvParams, arrays: Sequence[Array | None]) -> tu
     matrices = [np.ascontiguousarray(part.T) for part in np.split(rows, params.groups)]
     for block in _blocks(view.shape[:3], math.prod(view.shape[3:]), COLUMN_ELEMENTS):
         columns = view[block]
-        total = np.zeros((*columns.shape[:3], len(filter_)), np.float32)
+        total = np.zeros((math.prod(columns.shape[:3]), len(filter_)), np.float32)
         for part, matrix, result in zip(
-            np.split(columns, params.groups, 5), matrices, np.split(total, params.groups, 3), strict=True
+            np.split(columns, params.groups, 5), matrices, np.split(total, params.groups, 1), strict=True
         ):
-            params.product(part.reshape(*part.shape[:3], -1), matrix, result)
-        output[block] = clamp_float(total + bias.reshape(-1), params.low, params.high)
+            params.product(part.reshape(len(total), len(matrix)), matrix, result)
+        total += bias.reshape(-1)
+        output[block] = clamp_sum(total, params.low, params.high).reshape(*columns.shape[:3], len(filter_))
     return (output,)
 
 
@@ -385,7 +386,9 @@ def transpose_conv_float(params: FloatTransposeConvParams, arrays: Sequence[Arra
     assert x is not None
     total = np.zeros((len(x), *params.output_shapes[0][1:]), np.float32)
     for ky, kx, pixels, target in _scatter(params.window, total):
-        params.product(x[:, pixels[0], pixels[1]], np.ascontiguousarray(filter_[:, ky, kx].T), target)
+        part = target.reshape(-1, len(filter_))  # a copy where the target is strided
+        params.product(x[:, pixels[0], pixels[1]].reshape(len(part), x.shape[3]), filter_[:, ky, kx].T, part)
+        target[...] = part.reshape(target.shape)
     if rest and rest[0] is not None:
         total += rest[0].reshape(-1)
-    return (clamp_float(total, params.low, params.high),)
+    return (clamp_sum(total, params.low, params.high),)

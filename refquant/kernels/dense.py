@@ -16,7 +16,7 @@ from refquant.arithmetic.fixed_point import INT32_MAX, Int64
 from refquant.arithmetic.float_product import FloatProduct
 from refquant.arithmetic.requantize import RealMultiplier
 from refquant.errors import UnsupportedModel
-from refquant.kernels.activation import activation_range, clamp_float, fused_float_range, fused_range
+from refquant.kernels.activation import activation_range, clamp_sum, fused_float_range, fused_range
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
 from refquant.kernels.kernel import Batching, Node, Operand, Shape
 from refquant.kernels.output_stage import Finish, OutputStage, finish, output_stage, prepare_finish
@@ -224,7 +224,7 @@ def fully_connected_float(params: FloatFullyConnectedParams, arrays: Sequence[Ar
     params.product(rows, np.ascontiguousarray(filter_.T), total)
     if rest and rest[0] is not None:
         total += rest[0].reshape(-1)
-    return (_shaped(clamp_float(total, params.low, params.high), x, params.output_shapes[0]),)
+    return (_shaped(clamp_sum(total, params.low, params.high), x, params.output_shapes[0]),)
 
 
 # BATCH_MATMUL -------------------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from refquant.kernels.activation import clamp_float, fused_float_range
+from refquant.kernels.activation import clamp_sum, fused_float_range
 from refquant.kernels.convolution import (
     INT8_MAGNITUDE,
     bias_or_zero,
@@ -33,7 +33,9 @@ from refquant.model.graph import Array
 
 MAX_OPTION = 2**15 - 1
 INT16_MAX = 2**15 - 1
-# Elements of a run that are worked on at once: a few buffers of them fit the second-level cache.
+# Elements of a run, and of the runs of several images that are worked on at once: long enough that the calls cost
+# little, short enough for the caches.
+RUN_ELEMENTS = 1 << 15
 BLOCK_ELEMENTS = 1 << 17
 
 
@@ -51,7 +53,7 @@ class DepthwiseParams:
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseWeights:
-    """The taps (kh * kw, channels) int16, in groups whose sums of filter * input stay within int16.
+    """The taps as they meet a run, (kh * kw, elements of a run) int16, and the groups whose sums stay within int16.
 
     The input's zero point is part of the constant that meets the sums: bias - zero_point * sum of the filter.
     """
@@ -72,7 +74,7 @@ def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
     zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3])
     weights, bias = None, node.optional(2)
     if filter_.value is not None and (bias is None or bias.value is not None):
-        weights = depthwise_weights(filter_.value, None if bias is None else bias.value, zero_point, stage)
+        weights = depthwise_weights(filter_.value, None if bias is None else bias.value, window, zero_point, stage)
     return DepthwiseParams((output_shape,), window, multiplier, zero_point, stage, weights)
 
 
@@ -100,13 +102,15 @@ def _decode(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, int, 
     return input_, filter_, window, channels // depth, (n, window.height.output, window.width.output, channels)
 
 
-def depthwise_weights(filter_: Array, bias: Array | None, zero_point: int, stage: OutputStage) -> DepthwiseWeights:
+def depthwise_weights(
+    filter_: Array, bias: Array | None, window: Window, zero_point: int, stage: OutputStage
+) -> DepthwiseWeights:
     """filter (1, kh, kw, O) int8 and bias (O,) int32 or None, ready to run."""
     taps = filter_.reshape(-1, filter_.shape[3])
     constant = bias_or_zero(bias, taps.shape[1]) - zero_point * taps.sum(axis=0, dtype=np.int64)
     magnitude = int(np.abs(taps.astype(np.int64)).sum(axis=0).max(initial=0))
     finishing = prepare_finish(stage, constant, INT8_MAGNITUDE * magnitude)
-    return DepthwiseWeights(_int16_groups(taps), taps.astype(np.int16), finishing)
+    return DepthwiseWeights(_int16_groups(taps), _along_runs(taps.astype(np.int16), window), finishing)
 
 
 def _int16_groups(taps: Array) -> tuple[tuple[int, ...], ...]:
@@ -134,18 +138,19 @@ def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -
     assert filter_ is not None
     weights = params.weights
     if weights is None:
-        weights = depthwise_weights(filter_, rest[0] if rest else None, params.input_zero_point, params.stage)
+        bias = rest[0] if rest else None
+        weights = depthwise_weights(filter_, bias, params.window, params.input_zero_point, params.stage)
     output = np.empty((len(x), *params.output_shapes[0][1:]), np.int8)
     x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
-    for runs, taps, target in _runs(x, weights.taps, params.window, params.input_zero_point, output):
-        sums = _sum_in_groups(runs, taps, weights.groups)
+    for runs, target in _runs(x, params.window, params.input_zero_point, np.int16, output):
+        sums = _sum_in_groups(runs, weights.taps[:, : runs[0].shape[1]], weights.groups)
         finished = scratch("depthwise.finished", sums.shape, np.int8)
         finish(weights.finish, sums, finished)
-        target[...] = finished.reshape(*target.shape[:2], -1, target.shape[3])[:, :, : target.shape[2]]
+        target[...] = _without_frame(finished, target)
     return (output,)
 
 
-def _sum_in_groups(runs: list[Array], taps: list[Array], groups: tuple[tuple[int, ...], ...]) -> Array:
+def _sum_in_groups(runs: list[Array], taps: Array, groups: tuple[tuple[int, ...], ...]) -> Array:
     """The sum over taps of filter * run, int16 or int32; the sum of one group fits int16."""
     shape = runs[0].shape
     part, product = (scratch(f"depthwise.{name}", shape, np.int16) for name in ("part", "product"))
@@ -165,28 +170,41 @@ def _sum_in_groups(runs: list[Array], taps: list[Array], groups: tuple[tuple[int
     return total
 
 
-def _runs(
-    x: Array, taps: Array, window: Window, fill: int, output: Array
-) -> Iterator[tuple[list[Array], list[Array], Array]]:
-    """(a run a tap, the tap's filter repeated along it, the part of the output), block after block.
+def _along_runs(taps: Array, window: Window) -> Array:
+    """taps (kh * kw, channels), each repeated along the longest run: (kh * kw, elements)."""
+    return np.tile(taps, _rows_of_runs(window, taps.shape[1]) * _row_length(window.width))
 
-    A run is (images, rows * width * channels) in the type of the taps, with a width that may exceed the output's.
-    x: (N, H, W, channels); taps: (kh * kw, channels); fill: what the pixels outside the image hold.
+
+def _rows_of_runs(window: Window, channels: int) -> int:
+    row = _row_length(window.width) * channels
+    return max(1, min(window.height.output, RUN_ELEMENTS // row))
+
+
+def _runs(x: Array, window: Window, fill: int, dtype: DTypeLike, output: Array) -> Iterator[tuple[list[Array], Array]]:
+    """(a run a tap, the part of the output), block after block.
+
+    A run is (images, rows * width * channels) of `dtype`, with a width that may exceed the output's.
+    x: (N, H, W, channels); fill: what the pixels outside the image hold.
     """
     n, height, _, channels = output.shape
     if not output.size:
         return
     row = _row_length(window.width) * channels
-    rows = max(1, min(height, BLOCK_ELEMENTS // row))
-    images = max(1, BLOCK_ELEMENTS // (row * height)) if rows == height else 1
-    spread = [np.tile(tap, rows * row // channels) for tap in taps]
+    rows = _rows_of_runs(window, channels)
+    images = max(1, BLOCK_ELEMENTS // (row * rows))
     places = [(phase, y * row + x * channels) for phase, y, x in _places(window)]
     for first in range(0, n, images):
-        phases = _phases(x[first : first + images], window, fill, taps.dtype)
+        phases = _phases(x[first : first + images], window, fill, dtype)
         for y in range(0, height, rows):
             size = min(rows, height - y) * row
             runs = [phases[phase][:, y * row + start : y * row + start + size] for phase, start in places]
-            yield runs, [tap[:size] for tap in spread], output[first : first + images, y : y + rows]
+            yield runs, output[first : first + images, y : y + rows]
+
+
+def _without_frame(run: Array, target: Array) -> Array:
+    """A run of results in the shape of its part of the output: (images, rows, width, channels)."""
+    images, rows, width, channels = target.shape
+    return run.reshape(images, rows, -1, channels)[:, :, :width]
 
 
 def _places(window: Window) -> Iterator[tuple[int, int, int]]:
@@ -208,10 +226,11 @@ def _row_length(axis: Axis) -> int:
     """The pixels from one row of a phase to the next: the frame before a row may serve as the one behind the last."""
     needed = axis.output + _reach(axis)
     phases = [_phase_slices(axis, phase, needed)[1] for phase in range(axis.stride)]
-    return max(needed - min(image.start for image in phases), *(image.stop for image in phases))
+    ends = [int(image.stop) for image in phases]
+    return max(needed - min(int(image.start) for image in phases), *ends)
 
 
-def _phases(x: Array, window: Window, fill: int, dtype: np.dtype[Any]) -> Array:
+def _phases(x: Array, window: Window, fill: int, dtype: DTypeLike) -> Array:
     """(stride * stride, N, rows * width * channels): phase py * stride + px holds the pixels [py::stride, px::stride]
     of the padded image, with rows to spare for the run of the last tap."""
     h, w = window.height, window.width
@@ -265,12 +284,15 @@ def depthwise_conv_2d_float(params: FloatDepthwiseParams, arrays: Sequence[Array
     assert filter_ is not None
     output = np.empty((len(x), *params.output_shapes[0][1:]), np.float32)
     x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
-    for runs, taps, target in _runs(x, filter_.reshape(-1, filter_.shape[3]), params.window, 0, output):
+    taps = _along_runs(filter_.reshape(-1, filter_.shape[3]), params.window)
+    for runs, target in _runs(x, params.window, 0, np.float32, output):
         total = np.zeros(runs[0].shape, np.float32)
+        product = scratch("depthwise.float product", total.shape, np.float32)
         with np.errstate(all="ignore"):
             for run, tap in zip(runs, taps, strict=True):
-                total += run * tap
-        target[...] = total.reshape(*target.shape[:2], -1, target.shape[3])[:, :, : target.shape[2]]
+                np.multiply(run, tap[: run.shape[1]], out=product)
+                np.add(total, product, out=total)
+        target[...] = _without_frame(total, target)
     if rest and rest[0] is not None:
         output += rest[0]
-    return (clamp_float(output, params.low, params.high),)
+    return (clamp_sum(output, params.low, params.high),)

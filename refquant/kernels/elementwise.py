@@ -111,11 +111,6 @@ def expect_unary(node: Node) -> Operand:
     return node.input(0)
 
 
-def unary_params(node: Node) -> ShapeParams:
-    """Decodes an op of one input whose output has its type and shape. Errors: InvalidModel."""
-    return ShapeParams((expect_unary(node).shape,))
-
-
 def positive_scale(node: Node, operand: Operand) -> tuple[np.float32, int]:
     """(scale as float32, zero_point) of a per-tensor quantized operand. InvalidModel unless the scale is positive."""
     scale, zero_point = node.scale_and_zero_point(operand)

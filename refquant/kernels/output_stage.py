@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refquant.arithmetic.exact import Narrow, narrowed
-from refquant.arithmetic.fixed_point import Int64
-from refquant.arithmetic.float_rounding import float_rounding
+from refquant.arithmetic.exact import Narrow, largest_magnitude, narrowed
+from refquant.arithmetic.fixed_point import INT32_MAX, Int64
+from refquant.arithmetic.float_rounding import Float64, float_rounding
 from refquant.arithmetic.multiplier import Multiplier
-from refquant.arithmetic.requantize import DOUBLE_ROUNDING, Record, Requantizer, requantize_and_clamp
+from refquant.arithmetic.requantize import (
+    DOUBLE_ROUNDING,
+    FLOAT64_ROUND,
+    RealMultiplier,
+    Record,
+    Requantizer,
+    requantize_and_clamp,
+)
 from refquant.kernels.kernel import Node, Operand
 from refquant.kernels.scratch import scratch
 from refquant.model.graph import DTYPES, Array
@@ -24,6 +31,8 @@ from refquant.model.graph import DTYPES, Array
 BLOCK_ELEMENTS = 1 << 16
 # Constants per channel are repeated up to this length, so that the innermost loops are long where channels are few.
 SPREAD_ELEMENTS = 1 << 13
+# C's round(v) is trunc(v + copysign(BELOW_HALF, v)); see multiplier.real_rounding_block.
+BELOW_HALF = float(np.nextafter(0.5, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ def filter_scales(node: Node, filter_: Operand, channels: int) -> NDArray[np.flo
 class Finish:
     """A stage that knows its sums: `constant` (channels,) is added to them, and no |sum| is larger than `bound`.
 
-    `spread`: the constants of the float64 rounding, repeated to whole rows of channels; None where it is not exact.
+    `spread`: the rounding in float64 for outputs of int8; None where that is not exact, or the accumulator may wrap.
     """
 
     stage: OutputStage
@@ -87,39 +96,76 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class SpreadRounding:
-    """A FloatRounding whose channels come several times over, and the integers in which its results are clamped."""
+    """The steps of a rounding in float64, their channels several times over, and the integers in which it clamps.
 
-    scale: NDArray[np.float64]
-    offset: NDArray[np.float64]
-    second: NDArray[np.float64] | None
-    work: np.dtype[Any]
+    v = (x + bias) * scale + offset; rint(floor(v) * second) if that is set; v + copysign(below 1/2, v) if `away` is
+    set; then the fraction is cut off. A step that is None is left out.
+    """
+
+    bias: Float64 | None
+    scale: Float64
+    offset: Float64 | None
+    second: Float64 | None
+    away: bool
     low: Array
     high: Array
 
 
 def prepare_finish(stage: OutputStage, constant: Int64, bound: int) -> Finish:
     """The stage for sums of at most `bound` in magnitude, to which constant (channels,) is added."""
-    return Finish(stage, constant, bound, _spread(stage, constant, bound))
+    spread = None
+    if stage.dtype == np.int8:
+        if stage.requantizer is DOUBLE_ROUNDING:
+            spread = _spread_double_rounding(stage, constant, bound)
+        elif stage.requantizer is FLOAT64_ROUND:
+            spread = _spread_real(stage, constant, bound)
+    return Finish(stage, constant, bound, spread)
 
 
-def _spread(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding | None:
-    if stage.requantizer is not DOUBLE_ROUNDING or stage.dtype != np.int8:
-        return None
+def _spread_double_rounding(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding | None:
     assert isinstance(stage.record, Multiplier)
     low, high = stage.low - stage.zero_point, stage.high - stage.zero_point
     rounding = float_rounding(stage.record, constant, bound, low, high)
-    if rounding is None or rounding.largest >= 2**31:
+    if rounding is None:
         return None
-    work = np.dtype(np.int16 if rounding.largest < 2**15 else np.int32)
-    repeats = max(1, SPREAD_ELEMENTS // constant.size)
-    length = repeats * constant.size
+    return _spread(stage, rounding.largest, None, rounding.scale, rounding.offset, rounding.second)
+
+
+def _spread_real(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding | None:
+    """round(double(acc) * real), in the order of the runtime; results below 0 need no rounding if they are clamped."""
+    assert isinstance(stage.record, RealMultiplier)
+    if bound + largest_magnitude(constant) > INT32_MAX:
+        return None
+    real = np.broadcast_to(stage.record.real, constant.shape)
+    largest = float(((bound + np.abs(constant)) * real).max(initial=0)) + 1
+    half = np.full(constant.shape, BELOW_HALF) if stage.low >= stage.zero_point else None
+    return _spread(stage, largest, constant.astype(np.float64), real, half, None)
+
+
+def _spread(
+    stage: OutputStage,
+    largest: float,
+    bias: Float64 | None,
+    scale: Float64,
+    offset: Float64 | None,
+    second: Float64 | None,
+) -> SpreadRounding | None:
+    if largest >= 2**31:
+        return None
+    work = np.dtype(np.int16 if largest < 2**15 else np.int32)
+    repeats = max(1, SPREAD_ELEMENTS // scale.size)
+
+    def spread(values: Float64 | None) -> Float64 | None:
+        return None if values is None else np.tile(values, repeats)
+
     return SpreadRounding(
-        np.tile(rounding.scale, repeats),
-        np.tile(rounding.offset, repeats),
-        None if rounding.second is None else np.tile(rounding.second, repeats),
-        work,
-        np.full(length, low, work),
-        np.full(length, high, work),
+        spread(bias),
+        np.tile(scale, repeats),
+        spread(offset),
+        spread(second),
+        bias is not None and offset is None,
+        np.full(repeats * scale.size, stage.low - stage.zero_point, work),
+        np.full(repeats * scale.size, stage.high - stage.zero_point, work),
     )
 
 
@@ -152,14 +198,19 @@ def _round_block(s: SpreadRounding, zero_point: int, sums: Array, out: Array) ->
     n = sums.shape[-1]
     v = scratch("output_stage.float64", sums.shape, np.float64)
     np.copyto(v, sums)
+    if s.bias is not None:
+        v += s.bias[:n]
     v *= s.scale[:n]
-    v += s.offset[:n]
+    if s.offset is not None:
+        v += s.offset[:n]
     if s.second is not None:
         np.floor(v, out=v)
         v *= s.second[:n]
         np.rint(v, out=v)
-    y = scratch("output_stage.integers", sums.shape, s.work)
-    np.copyto(y, v, casting="unsafe")  # cuts off the fraction: floor, since results below 0 are clamped where it remains
+    if s.away:
+        v += np.copysign(BELOW_HALF, v)
+    y = scratch("output_stage.integers", sums.shape, s.low.dtype)
+    np.copyto(y, v, casting="unsafe")  # towards 0: that is floor, where results below 0 matter v is whole or rounded
     np.maximum(y, s.low[:n], out=y)
     np.minimum(y, s.high[:n], out=y)
     np.copyto(out, y, casting="unsafe")  # modulo 256; the zero point brings it back into the range of int8

@@ -11,7 +11,7 @@ from functools import reduce
 
 import numpy as np
 
-from refquant.kernels.activation import clamp_float, fused_float_range, fused_range
+from refquant.kernels.activation import clamp_float, clamp_sum, fused_float_range, fused_range
 from refquant.kernels.checks import expect_counts, expect_same_type
 from refquant.kernels.kernel import Node, Shape
 from refquant.kernels.padding import Axis, Window, decode_window, pad, positive_option, tap_counts, taps
@@ -117,7 +117,7 @@ def average_pool_2d_float(params: FloatPoolParams, arrays: Sequence[Array | None
         for tap in taps(pad(x, params.window, 0, np.float32), params.window):
             total += tap
         total /= count
-    return (clamp_float(total, params.low, params.high),)
+    return (clamp_sum(total, params.low, params.high),)
 
 
 def max_pool_2d_float(params: FloatPoolParams, arrays: Sequence[Array | None]) -> tuple[Array]:

@@ -104,6 +104,8 @@ KERNELS: KernelTable = {
         },
     },
     "DIV": {
+        "INT8": Kernel(binary.div_params, binary.div, LEADING),
+        "UINT8": Kernel(binary.div_params, binary.div, LEADING),
         "INT32": Kernel(binary.plain_params, binary.plain_division, LEADING),
         "FLOAT32": Kernel(binary.plain_params, binary.plain, LEADING),
     },
@@ -146,19 +148,19 @@ KERNELS: KernelTable = {
     },
     "LOGICAL_AND": {"BOOL": Kernel(binary.plain_params, binary.plain, LEADING)},
     "LOGICAL_OR": {"BOOL": Kernel(binary.plain_params, binary.plain, LEADING)},
-    "LOGICAL_NOT": {"BOOL": Kernel(unary.float_params, unary.float_function, LEADING)},
+    "LOGICAL_NOT": {"BOOL": Kernel(unary.plain_params, unary.plain, LEADING)},
     **{
         op: {
             "INT8": Kernel(unary.relu_params, elementwise.look_up, LEADING),
             "UINT8": Kernel(unary.relu_params, elementwise.look_up, LEADING),
-            "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+            "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
         }
         for op in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
     },
     "LEAKY_RELU": {
         "INT8": Kernel(unary.leaky_relu_params, elementwise.look_up, LEADING),
         "UINT8": Kernel(unary.leaky_relu_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_leaky_relu_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.float_leaky_relu_params, unary.plain, LEADING),
     },
     "PRELU": {
         "INT8": Kernel(unary.prelu_params, unary.prelu, LEADING),
@@ -168,49 +170,49 @@ KERNELS: KernelTable = {
     "HARD_SWISH": {
         "INT8": Kernel(unary.hard_swish_params, elementwise.look_up, LEADING),
         "UINT8": Kernel(unary.hard_swish_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "ABS": {
         "INT8": Kernel(unary.abs_params, elementwise.look_up, LEADING),
-        "INT32": Kernel(unary.float_params, unary.float_function, LEADING),
-        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "INT32": Kernel(unary.plain_params, unary.plain, LEADING),
+        "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "NEG": {
-        type: Kernel(unary.float_params, unary.float_function, LEADING)
+        type: Kernel(unary.plain_params, unary.plain, LEADING)
         for type in ("INT8", "INT16", "INT32", "INT64", "FLOAT32")
     },
-    "SIGN": {type: Kernel(unary.float_params, unary.float_function, LEADING) for type in ("INT32", "FLOAT32")},
+    "SIGN": {type: Kernel(unary.plain_params, unary.plain, LEADING) for type in ("INT32", "FLOAT32")},
     "SQRT": {
         "INT8": Kernel(unary.sqrt_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "RSQRT": {
         "INT8": Kernel(unary.rsqrt_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
-    "SQUARE": {"FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING)},
-    "FLOOR": {"FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING)},
+    "SQUARE": {"FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING)},
+    "FLOOR": {"FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING)},
     "LOGISTIC": {
         "INT8": Kernel(lookup.logistic_params, elementwise.look_up, LEADING),
         "UINT8": Kernel(lookup.logistic_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "TANH": {
         "INT8": Kernel(lookup.tanh_params, elementwise.look_up, LEADING),
         "UINT8": Kernel(lookup.tanh_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "EXP": {
         "INT8": Kernel(lookup.exp_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "ELU": {
         "INT8": Kernel(lookup.elu_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "LOG": {
         "INT8": Kernel(lookup.log_params, elementwise.look_up, LEADING),
-        "FLOAT32": Kernel(unary.float_params, unary.float_function, LEADING),
+        "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "GELU": {
         "INT8": Kernel(lookup.gelu_params, elementwise.look_up, LEADING),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,7 @@ def _divide_by_pot_16(x: Int64, exponent: int) -> Int64:
 
 
 def abs_params(node: Node) -> LookupParams:
-    """The table clamp(requantize(|code - zp_in|) + zp_out) of ABS on int8; without requantization for equal scales.
+    """The table clamp(requantize(|code - zp_in|) + zp_out) of ABS on int8, with s_in / s_out in float32.
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/elementwise.cc, GenericPrepare, AbsEvalQuantized.
     """
@@ -187,8 +188,7 @@ def abs_params(node: Node) -> LookupParams:
         record = fixed_point(node, "input scale / output scale", scale / output_scale)
 
     def table(codes: Int64) -> Int64:
-        magnitude = np.abs(codes - zero_point)
-        scaled = magnitude if scale == output_scale else _requantized(node, magnitude, record)
+        scaled = _requantized(node, np.abs(codes - zero_point), record)
         return np.asarray(np.clip(scaled + output_zero_point, *code_range(node.outputs[0].type)))
 
     return table_params(node, table)
@@ -259,7 +259,7 @@ class PreluParams:
 
 
 @dataclass(frozen=True, slots=True)
-class FloatParams:
+class PlainParams:
     """An op of one input: `function` of each element."""
 
     function: Callable[[Array], Array]
@@ -329,22 +329,22 @@ def _prelu_of_codes(params: PreluParams, x: Array, alpha: Array) -> Array:
 # ---- plain values ----
 
 
-def float_params(node: Node) -> FloatParams:
+def plain_params(node: Node) -> PlainParams:
     """Decodes an op of one float32 (ABS, NEG: or integer) input. Errors: InvalidModel."""
-    return FloatParams(FUNCTIONS[node.op], (expect_unary(node).shape,))
+    return PlainParams(FUNCTIONS[node.op], (expect_unary(node).shape,))
 
 
-def float_leaky_relu_params(node: Node) -> FloatParams:
+def float_leaky_relu_params(node: Node) -> PlainParams:
     """Decodes LEAKY_RELU on float32. Errors: InvalidModel."""
     alpha = np.float32(node.options.get("alpha", 0.0))
-    return FloatParams(lambda x: np.where(x > 0, x, x * alpha), (expect_unary(node).shape,))
+    return PlainParams(partial(_leaky_relu, alpha), (expect_unary(node).shape,))
 
 
-def float_gelu_params(node: Node) -> FloatParams | GeluParams:
+def float_gelu_params(node: Node) -> PlainParams | GeluParams:
     """Decodes GELU on float32. Errors: InvalidModel."""
     input = expect_unary(node)
     if node.options.get("approximate", False):
-        return FloatParams(eigen_functions.gelu_approximate, (input.shape,))
+        return PlainParams(eigen_functions.gelu_approximate, (input.shape,))
     return GeluParams(math.prod(input.shape), (input.shape,))
 
 
@@ -353,7 +353,7 @@ def float_prelu_params(node: Node) -> ShapeParams:
     return ShapeParams((_prelu_shape(node),))
 
 
-def float_function(params: FloatParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """function(inputs), elementwise; float32, or the integers of ABS, NEG and SIGN, which wrap.
 
     Source: tflite/kernels/internal/reference/ and tflite/kernels/elementwise.cc, by the op's name.
@@ -364,14 +364,14 @@ def float_function(params: FloatParams, arrays: Sequence[Array | None]) -> tuple
         return (in_pieces(params.function, x),)
 
 
-def float_gelu(params: FloatParams | GeluParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+def float_gelu(params: PlainParams | GeluParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """x/2 * erfc(-x / sqrt 2), or the approximate form, as Eigen computes them. arrays: float32.
 
     Each tensor's last few elements, short of four, are computed by another exponential than the others.
     Source: tflite/kernels/internal/reference/gelu.h, Gelu.
     """
-    if isinstance(params, FloatParams):
-        return float_function(params, arrays)
+    if isinstance(params, PlainParams):
+        return plain(params, arrays)
     (x,) = arrays
     assert x is not None
     samples = x.reshape(-1, params.elements) if x.size else x.reshape(1, 0)
@@ -394,6 +394,11 @@ def float_prelu(params: ShapeParams, arrays: Sequence[Array | None]) -> tuple[Ar
     assert alpha is not None
     with np.errstate(all="ignore"):
         return (np.where(x >= 0, x, x * alpha),)
+
+
+def _leaky_relu(alpha: np.float32, x: Array) -> Array:
+    """Source: tflite/kernels/internal/reference/leaky_relu.h, LeakyRelu."""
+    return np.where(x > 0, x, x * alpha)
 
 
 def _clamp(low: float, high: float) -> Callable[[Array], Array]:

@@ -1,7 +1,7 @@
 """Apply: a Decision and the float model -> the new model. Nothing is decided here.
 
-Tensors come in the converter's order: inputs, constants (those of the last operator first), then what operators compute,
-in order. A tensor keeps its name; where one becomes several, the graph's inputs and outputs keep it first.
+Tensors come in the converter's order: inputs, constants (those of the last operator first), then what operators
+compute, in order. A tensor keeps its name; where one becomes several, the graph's inputs and outputs keep it first.
 Source: google-ai-edge/LiteRT, tflite/converter/flatbuffer_export.cc.
 """
 
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from refquant.model.graph import Array, Metadata, Model, Operator, Quantization, Tensor
-from refquant.quantizer.decide import Decision, Form
+from refquant.model.graph import Array, Graph, Metadata, Model, Operator, Quantization, Tensor
+from refquant.quantizer.decide import Decision
+from refquant.quantizer.forms import Form, Plan
 from refquant.quantizer.parameters import DATA_RULES, Parameters, data_rule
 from refquant.quantizer.propagate import Use, rule_of
 
@@ -52,17 +53,16 @@ class _Buffers:
 
 def apply(model: Model, decision: Decision) -> Model:
     """The model that the decision describes: constants quantized, QUANTIZE and DEQUANTIZE inserted, all else kept."""
-    graph = model.graph
-    order, operators = _emit(model, decision)
+    graph, plan = model.graph, decision.plan
+    order, operators = _emit(model, plan)
     operators = _one_version_per_op(operators)
     index = {form: position for position, form in enumerate(order)}
-    outputs = [decision.reads[Use(None, number)] for number in range(len(graph.outputs))]
-    names = _form_names(model, decision, order, outputs)
+    outputs = [plan.reads[Use(None, number)] for number in range(len(graph.outputs))]
+    names = _form_names(model, plan, order, outputs)
     buffers = _Buffers([b""])
-    tensors = tuple(_tensor(model, decision.forms[form], names[form], buffers) for form in order)
     new_graph = replace(
         graph,
-        tensors=tensors,
+        tensors=tuple(_tensor(model, plan.forms[form], names[form], buffers) for form in order),
         operators=tuple(
             replace(
                 operator,
@@ -72,14 +72,14 @@ def apply(model: Model, decision: Decision) -> Model:
             )
             for operator in operators
         ),
-        inputs=tuple(index[_input_form(decision, tensor)] for tensor in graph.inputs),
+        inputs=tuple(index[_input_form(plan, tensor)] for tensor in graph.inputs),
         outputs=tuple(index[form] for form in outputs),
     )
-    return _model(model, decision, new_graph.tensors, replace(model, graphs=(new_graph, *model.graphs[1:])), buffers)
+    return _model(model, new_graph, buffers)
 
 
-def _input_form(decision: Decision, tensor: int) -> int:
-    return next(i for i, form in decision.forms.items() if form.tensor == tensor and form.made == "input")
+def _input_form(plan: Plan, tensor: int) -> int:
+    return next(i for i, form in plan.forms.items() if form.tensor == tensor and form.made == "input")
 
 
 # order
@@ -89,14 +89,14 @@ def _input_form(decision: Decision, tensor: int) -> int:
 class _Emission:
     """The new tensors (as forms) and the new operators (on forms), in the making."""
 
-    decision: Decision
+    plan: Plan
     last: frozenset[int]  # conversions that stand at the end: the QUANTIZE to a uint8 output
     order: list[int] = field(default_factory=list)
     operators: list[Operator] = field(default_factory=list)
     conversions: dict[int, list[int]] = field(default_factory=dict)  # form -> the forms converted from it
 
     def __post_init__(self) -> None:
-        for number, form in self.decision.forms.items():
+        for number, form in self.plan.forms.items():
             if form.source is not None and number not in self.last:
                 self.conversions.setdefault(form.source, []).append(number)
 
@@ -108,26 +108,26 @@ class _Emission:
                 self.convert([number])
 
     def emit(self, number: int) -> None:
-        self.operators.append(_conversion(self.decision.forms, number))
+        self.operators.append(_conversion(self.plan.forms, number))
         self.order.append(number)
 
 
-def _emit(model: Model, decision: Decision) -> tuple[list[int], list[Operator]]:
+def _emit(model: Model, plan: Plan) -> tuple[list[int], list[Operator]]:
     """(forms in the new tensor order, operators on forms)."""
-    graph, forms = model.graph, decision.forms
-    outputs = [decision.reads[Use(None, number)] for number in range(len(graph.outputs))]
+    graph, forms = model.graph, plan.forms
+    outputs = [plan.reads[Use(None, number)] for number in range(len(graph.outputs))]
     last = [form for form in dict.fromkeys(outputs) if forms[form].unsigned and forms[form].made == "QUANTIZE"]
-    emission = _Emission(decision, frozenset(last))
-    inputs = [_input_form(decision, tensor) for tensor in graph.inputs]
+    emission = _Emission(plan, frozenset(last))
+    inputs = [_input_form(plan, tensor) for tensor in graph.inputs]
     spread = {form.source for form in forms.values() if form.origin == "spread"}
-    untouched, quantized = _constants_in_order(model, decision, any(form in spread for form in inputs))
+    untouched, quantized = _constants_in_order(model, plan, any(form in spread for form in inputs))
     emission.order += [*inputs, *untouched]
     emission.convert(form for form in reversed(inputs) if form in spread)
     emission.order += quantized
     emission.convert(form for form in inputs if form not in spread)
     for position, operator in enumerate(graph.operators):
-        results = tuple(decision.results[position, number] for number in range(len(operator.outputs)))
-        emission.operators.append(_operator(decision, position, operator, results))
+        results = tuple(plan.results[position, number] for number in range(len(operator.outputs)))
+        emission.operators.append(_operator(plan, position, operator, results))
         emission.order += results
         emission.convert(results)
     for form in last:
@@ -135,7 +135,7 @@ def _emit(model: Model, decision: Decision) -> tuple[list[int], list[Operator]]:
     return emission.order, emission.operators
 
 
-def _constants_in_order(model: Model, decision: Decision, conversions_first: bool) -> tuple[list[int], list[int]]:
+def _constants_in_order(model: Model, plan: Plan, conversions_first: bool) -> tuple[list[int], list[int]]:
     """(untouched, quantized) constant forms that are read: as the converter's passes leave them.
 
     It collects constants in front, the last one read first, and converts the float ones, each where it stands. Then it
@@ -148,12 +148,12 @@ def _constants_in_order(model: Model, decision: Decision, conversions_first: boo
         for slot in range(len(operator.inputs))
     ]
     uses += [Use(None, number) for number in range(len(model.graph.outputs))]
-    read = [decision.reads[use] for use in uses if use in decision.reads]
-    forms = list(reversed(dict.fromkeys(form for form in read if decision.forms[form].made == "constant")))
-    floats = [form for form in forms if model.graph.tensors[decision.forms[form].tensor].type == "FLOAT32"]
+    read = [plan.reads[use] for use in uses if use in plan.reads]
+    forms = list(reversed(dict.fromkeys(form for form in read if plan.forms[form].made == "constant")))
+    floats = [form for form in forms if model.graph.tensors[plan.forms[form].tensor].type == "FLOAT32"]
     stays = 0 if conversions_first else next((n + 1 for n, form in enumerate(forms) if form in floats), len(forms))
     hoisted = [form for form in (*reversed(forms[stays:]), *forms[:stays]) if form not in floats]
-    quantized = [form for form in floats if decision.forms[form].parameters is not None]
+    quantized = [form for form in floats if plan.forms[form].parameters is not None]
     return [*(form for form in reversed(floats) if form not in quantized), *hoisted], quantized
 
 
@@ -164,20 +164,18 @@ def _conversion(forms: Mapping[int, Form], number: int) -> Operator:
     return Operator(form.made, (form.source,), (number,), version)
 
 
-def _operator(decision: Decision, position: int, operator: Operator, results: tuple[int, ...]) -> Operator:
-    inputs = tuple(
-        -1 if tensor < 0 else decision.reads[Use(position, slot)] for slot, tensor in enumerate(operator.inputs)
-    )
-    touched = [form for form in (*inputs, *results) if form >= 0 and decision.forms[form].parameters is not None]
+def _operator(plan: Plan, position: int, operator: Operator, results: tuple[int, ...]) -> Operator:
+    inputs = tuple(-1 if tensor < 0 else plan.reads[Use(position, slot)] for slot, tensor in enumerate(operator.inputs))
+    touched = [form for form in (*inputs, *results) if form >= 0 and plan.forms[form].parameters is not None]
     version = max(operator.version, rule_of(operator).version) if touched else operator.version
-    if touched and operator.name == "MUL" and _needs_mul_version_3(decision, inputs, results):
+    if touched and operator.name == "MUL" and _needs_mul_version_3(plan, inputs, results):
         version = max(version, 3)
     return replace(operator, inputs=inputs, outputs=results, version=version)
 
 
-def _needs_mul_version_3(decision: Decision, inputs: tuple[int, ...], results: tuple[int, ...]) -> bool:
+def _needs_mul_version_3(plan: Plan, inputs: tuple[int, ...], results: tuple[int, ...]) -> bool:
     """MUL rescales by 1 or more: s_in0 * s_in1 / s_out >= 1 (op_version.cc)."""
-    scales = [decision.forms[form].parameters for form in (*inputs, *results)]
+    scales = [plan.forms[form].parameters for form in (*inputs, *results)]
     first, second, output = (scale.scale[0] if scale is not None else 0.0 for scale in scales)
     return bool(output) and first * second / output >= 1
 
@@ -194,41 +192,36 @@ def _one_version_per_op(operators: list[Operator]) -> list[Operator]:
 # tensors
 
 
-def _form_names(model: Model, decision: Decision, order: list[int], outputs: list[int]) -> dict[int, str]:
+def _form_names(model: Model, plan: Plan, order: list[int], outputs: list[int]) -> dict[int, str]:
     """Inputs and outputs claim their names first, then the others in order."""
-    graph, names, claimed = model.graph, _Names(), {}
-    for form, tensor in [
-        *((_input_form(decision, tensor), tensor) for tensor in graph.inputs),
-        *zip(outputs, graph.outputs, strict=True),
-    ]:
+    graph, names = model.graph, _Names()
+    claimed: dict[int, str] = {}
+    inputs = [_input_form(plan, tensor) for tensor in graph.inputs]
+    for form, tensor in (*zip(inputs, graph.inputs, strict=True), *zip(outputs, graph.outputs, strict=True)):
         if form not in claimed:
             claimed[form] = names.claim(graph.tensors[tensor].name)
+    bases = [tensor.name for tensor in graph.tensors]
+    for operator in graph.operators:
+        for tensor in operator.outputs:  # results of one operator share the name of all of them
+            bases[tensor] = ";".join(graph.tensors[output].name for output in operator.outputs)
     for number in order:
+        form_ = plan.forms[number]
+        unnamed = form_.origin == "range" or form_.tensor in graph.inputs  # conversions of no operator's making
+        is_conversion = form_.made in ("QUANTIZE", "DEQUANTIZE")
         if number not in claimed:
-            claimed[number] = names.claim(_base_name(model, decision.forms[number]))
+            base = f"tfl.{form_.made.lower()}" if is_conversion and unnamed else bases[form_.tensor]
+            claimed[number] = names.claim(base)
     return claimed
-
-
-def _base_name(model: Model, form: Form) -> str:
-    """What the converter names a form after: a conversion at an input or at a calibrated tensor has no name of its own."""
-    if form.made in ("QUANTIZE", "DEQUANTIZE") and (form.origin == "range" or form.tensor in model.graph.inputs):
-        return f"tfl.{form.made.lower()}"
-    tensors = model.graph.tensors
-    for operator in model.graph.operators:
-        if len(operator.outputs) > 1 and form.tensor in operator.outputs:
-            return ";".join(tensors[tensor].name for tensor in operator.outputs)
-    return tensors[form.tensor].name
 
 
 def _tensor(model: Model, form: Form, name: str, buffers: _Buffers) -> Tensor:
     old = model.graph.tensors[form.tensor]
-    constant = model.constant(old) if form.made == "constant" else None
     if form.parameters is None:
-        buffer = 0 if constant is None else buffers.add(model.buffers[old.buffer])
+        data = model.buffers[old.buffer]
+        buffer = buffers.add(data) if form.made == "constant" and (data or 0 in old.shape) else 0
         return replace(old, name=name, buffer=buffer, quantization=_kept(old))
-    buffer = 0
-    if constant is not None:
-        buffer = buffers.add(quantize_constant(constant, form.parameters).tobytes())
+    constant = model.constant(old) if form.made == "constant" else None
+    buffer = 0 if constant is None else buffers.add(quantize_constant(constant, form.parameters).tobytes())
     type_ = "UINT8" if form.unsigned else form.parameters.type
     return replace(old, name=name, type=type_, buffer=buffer, quantization=_quantization(form))
 
@@ -255,16 +248,12 @@ def _kept(tensor: Tensor) -> Quantization | None:
 # the model around the graph
 
 
-def _model(
-    old: Model, decision: Decision, tensors: tuple[Tensor, ...], new: Model, buffers: _Buffers
-) -> Model:
+def _model(old: Model, graph: Graph, buffers: _Buffers) -> Model:
     """Signatures with their names on the new tensors; metadata kept but for what no longer holds."""
-    graph, inputs = new.graph, dict(zip(old.graph.inputs, new.graph.inputs, strict=True))
-    outputs = dict(zip(old.graph.outputs, new.graph.outputs, strict=True))
+    inputs = dict(zip(old.graph.inputs, graph.inputs, strict=True))
+    outputs = dict(zip(old.graph.outputs, graph.outputs, strict=True))
     signatures = tuple(
-        signature
-        if signature.subgraph != 0
-        else replace(
+        replace(
             signature,
             inputs=tuple((name, inputs[tensor]) for name, tensor in signature.inputs),
             outputs=tuple((name, outputs[tensor]) for name, tensor in signature.outputs),
@@ -276,19 +265,9 @@ def _model(
         for entry in old.metadata
         if entry.name not in STALE_METADATA
     )
-    others = tuple(
-        replace(
-            other,
-            tensors=tuple(
-                replace(tensor, buffer=buffers.add(old.buffers[tensor.buffer]) if old.buffers[tensor.buffer] else 0)
-                for tensor in other.tensors
-            ),
-        )
-        for other in new.graphs[1:]
-    )
     return replace(
-        new,
-        graphs=(replace(graph, tensors=tensors), *others),
+        old,
+        graphs=(graph,),
         buffers=tuple(buffers.data),
         signatures=signatures,
         metadata=metadata,

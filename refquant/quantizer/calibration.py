@@ -82,7 +82,7 @@ class Calibration:
         return ranges
 
     def merge(self, other: Calibration) -> Calibration:
-        """The ranges over both sets of samples, as one calibration on all of them gives. InvalidInput for another model."""
+        """The ranges over both sets of samples, as one calibration on all gives. InvalidInput for another model."""
         merged = {entry.tensor: entry for entry in self.tensors}
         for entry in other.tensors:
             mine = merged.get(entry.tensor, entry)
@@ -397,7 +397,9 @@ def _named(model: Model, sample: Sample, number: int) -> dict[int, Any]:
                 names.update(signature.inputs)
         for name in sample:
             if name not in names:
-                raise InvalidInput(f"sample {number}: no input is named '{name}'; there are: {', '.join(sorted(names))}")
+                raise InvalidInput(
+                    f"sample {number}: no input is named '{name}'; there are: {', '.join(sorted(names))}"
+                )
         given = {names[name]: array for name, array in sample.items()}
         for index in graph.inputs:
             if index not in given:
@@ -405,11 +407,14 @@ def _named(model: Model, sample: Sample, number: int) -> dict[int, Any]:
         return given
     if not isinstance(sample, np.ndarray | list | tuple):
         raise InvalidInput(
-            f"sample {number} is a {type(sample).__name__}; it must be an array, a list of arrays or {{input name: array}}"
+            f"sample {number} is a {type(sample).__name__}; it must be an array, a list of arrays or "
+            "{input name: array}"
         )
     arrays = [sample] if isinstance(sample, np.ndarray) else list(sample)
     if len(arrays) != len(graph.inputs):
-        raise InvalidInput(f"sample {number}: the model has {len(graph.inputs)} inputs, but {len(arrays)} arrays were given")
+        raise InvalidInput(
+            f"sample {number}: the model has {len(graph.inputs)} inputs, but {len(arrays)} arrays were given"
+        )
     return dict(zip(graph.inputs, arrays, strict=True))
 
 

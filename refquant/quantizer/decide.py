@@ -1,23 +1,19 @@
 """Decide: which tensor gets which parameters and why, which operators become int8, where conversions stand.
 
-The Decision is a plain value: print it, test it, or hand it to `apply`. It speaks of forms: a tensor of the float model
-may live on in the new model in several forms (float32, int8 under one scale, int8 under another), each made by an
-operator, a QUANTIZE or a DEQUANTIZE.
-Source: google-ai-edge/LiteRT, tflite/converter/quantization/common/quantization_lib/tfl_quantization_driver.cc
-(Finalize, RequantizeValue), quantization_utils.h (QuantizationPattern, FoldTrivalRequantizeOp) and
-tflite/converter/transforms/post_quantize.cc, optimize_op_order.cc, modify_io_nodes.cc; checked against TensorFlow
-2.21.0.
+The Decision is a plain value: print it, test it, or hand it to `apply`. It speaks of forms (see forms.py): a tensor of
+the float model may live on in the new one as float32, as int8 under one scale, as int8 under another.
+Source: google-ai-edge/LiteRT, tflite/converter/quantization/common/quantization_lib/quantization_utils.h
+(QuantizationPattern); checked against TensorFlow 2.21.0.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from refquant.model.graph import Graph, Model
+from refquant.quantizer.forms import Plan, Requantize, plan_forms
 from refquant.quantizer.parameters import Parameters, data_rule
-from refquant.quantizer.propagate import Spread, Use, Value, float_operands, in_words, rule_of
+from refquant.quantizer.propagate import Spread, Use, Value, float_operands, in_words, is_quantized, rule_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +32,6 @@ class TensorDecision:
 
 
 @dataclass(frozen=True, slots=True)
-class Requantize:
-    """A QUANTIZE from int8 to int8: readers of `tensor` see `parameters` where its producer has others."""
-
-    tensor: int
-    name: str
-    produced: Parameters
-    parameters: Parameters
-    users: tuple[Use, ...]  # empty: all readers
-
-
-@dataclass(frozen=True, slots=True)
 class FloatOperator:
     """An operator on float tensors that stays float32."""
 
@@ -56,34 +41,16 @@ class FloatOperator:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """One tensor of the new model. `parameters` None: float32, or a type that quantization does not touch.
-
-    `made`: "input", "constant", "operator", "QUANTIZE" or "DEQUANTIZE" (of form `source`).
-    `origin`: what named it: the tensor itself, its "range", or the "spread" of parameters.
-    """
-
-    tensor: int
-    parameters: Parameters | None
-    made: str
-    source: int | None = None
-    unsigned: bool = False  # uint8 instead of int8: zero point + 128
-    origin: str = "tensor"
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """Everything `apply` needs, and everything one may want to know."""
 
     tensors: tuple[TensorDecision, ...]
     requantize: tuple[Requantize, ...]
     float_operators: tuple[FloatOperator, ...]
-    forms: Mapping[int, Form]  # by number; a form's source has a smaller one
-    reads: Mapping[Use, int]  # operand or graph output -> form
-    results: Mapping[tuple[int, int], int]  # (operator, result) -> form
+    plan: Plan
 
     def __str__(self) -> str:
-        lines = [f"{t.name}: {t.parameters}" + f" ({t.why})" for t in self.tensors]
+        lines = [f"{t.name}: {t.parameters} ({t.why})" for t in self.tensors]
         lines += [f"requantize {r.name}: {r.produced} -> {r.parameters}" for r in self.requantize]
         lines += [f"float: operator {f.operator} ({f.name}): {f.why}" for f in self.float_operators]
         return "\n".join(lines)
@@ -108,301 +75,30 @@ def why_float(graph: Graph, spread: Spread, position: int) -> str | None:
     return None
 
 
-def is_quantized(graph: Graph, value: Value) -> bool:
-    """Whether the value has an int8 form. Parameters that merely reached an operator the driver ignores do not count."""
-    if value.parameters is None:
-        return False
-    if value.calibrated or value.producer is None:
-        return True
-    rule = rule_of(graph.operators[value.producer])
-    return rule.quantizable or rule.same_scale
-
-
-class _Plan:
-    """Builds the forms, operator by operator; what remains is frozen into a Decision."""
-
-    def __init__(self, model: Model, spread: Spread, input_type: str, output_type: str) -> None:
-        self.model, self.graph, self.spread = model, model.graph, spread
-        self.input_type, self.output_type = input_type, output_type
-        positions = range(len(self.graph.operators))
-        self.why_float = {position: why_float(self.graph, spread, position) for position in positions}
-        self.carried: dict[int, Value] = {}  # operator that became int8 because a DEQUANTIZE moved behind it -> operand
-        self.carry()
-        self.forms: list[Form] = []
-        self.reads: dict[Use, int] = {}
-        self.results: dict[tuple[int, int], int] = {}
-        self.requantize: dict[int, Requantize] = {}
-        self.folded: dict[int, Parameters] = {}
-        self.carried_parameters: dict[int, Parameters] = {}
-
-    def is_int8(self, use: Use) -> bool:
-        return use.operator is not None and (self.why_float[use.operator] is None or self.is_carried(use))
-
-    def is_carried(self, use: Use) -> bool:
-        return use.operator in self.carried
-
-    def form(self, form: Form) -> int:
-        self.forms.append(form)
-        return len(self.forms) - 1
-
-    # operators that a DEQUANTIZE moves past
-
-    def carry(self) -> None:
-        """A DEQUANTIZE whose one reader is a same-scale operator with a smaller result moves behind that operator."""
-        moved = True
-        while moved:
-            moved = False
-            for position, operator in enumerate(self.graph.operators):
-                if self.why_float[position] is None or position in self.carried or len(operator.outputs) != 1:
-                    continue
-                slots = float_operands(self.graph, operator)
-                if not rule_of(operator).same_scale or len(slots) != 1 or (position, 0) not in self.spread.results:
-                    continue
-                value, use = self.spread.slots[Use(position, slots[0])], Use(position, slots[0])
-                if self.is_dequantized_only_for(value, use) and self.elements(value.tensor) > self.elements(
-                    operator.outputs[0]
-                ):
-                    self.carried[position] = value
-                    moved = True
-
-    def is_dequantized_only_for(self, value: Value, use: Use) -> bool:
-        """Whether one DEQUANTIZE stands at the value and only this operand reads it."""
-        readers = [other for other in value.uses if not self.is_int8(other)]
-        if value.constant is not None or readers != [use]:
-            return False
-        if value.producer is None:
-            return is_quantized(self.graph, value)
-        if value.producer in self.carried:
-            return not (is_quantized(self.graph, value) and len(readers) < len(value.uses))
-        own = any(not request.users for request in value.requantizations)
-        return self.why_float[value.producer] is None or (own and is_quantized(self.graph, value))
-
-    def elements(self, tensor: int) -> int:
-        """The number of elements, a dynamic dimension counting as 1."""
-        record = self.graph.tensors[tensor]
-        signature = record.shape_signature if record.shape_signature is not None else record.shape
-        return math.prod(1 if size < 0 else size for size in signature)
-
-    # the forms of every tensor
-
-    def build(self) -> Decision:
-        by_tensor: dict[int, list[Value]] = {}
-        for value in self.spread.values:
-            by_tensor.setdefault(value.tensor, []).append(value)
-        for tensor in self.graph.inputs:
-            for value in by_tensor.get(tensor, ()):
-                self.plan_input(value)
-        for value in self.spread.values:
-            if value.constant is not None:
-                self.plan_constant(value)
-        for position, operator in enumerate(self.graph.operators):
-            for number, tensor in enumerate(operator.outputs):
-                if (position, number) in self.spread.results:
-                    self.plan_result(self.spread.results[position, number], position, number)
-                else:
-                    self.results[position, number] = self.form(Form(tensor, None, "operator"))
-        self.plan_untouched()
-        if self.output_type != "float32":
-            self.quantize_outputs()
-        return self.decision()
-
-    # inputs, constants, results
-
-    def plan_input(self, value: Value) -> None:
-        if not is_quantized(self.graph, value) or not value.uses:
-            self.read(value.uses, self.form(Form(value.tensor, None, "input")))
-            return
-        main = value.parameters
-        origin = "range" if value.calibrated else "spread"
-        if self.input_type == "float32":
-            raw = self.form(Form(value.tensor, None, "input"))
-            self.plan_readers(value, raw, self.form(Form(value.tensor, main, "QUANTIZE", raw, origin=origin)), raw)
-        elif self.input_type == "int8":
-            self.plan_readers(value, None, self.form(Form(value.tensor, main, "input")), None)
-        else:
-            unsigned = self.form(Form(value.tensor, main, "input", unsigned=True))
-            quantized = self.form(Form(value.tensor, main, "QUANTIZE", unsigned, origin=origin))
-            self.plan_readers(value, unsigned, quantized, None)
-
-    def plan_constant(self, value: Value) -> None:
-        int8 = [use for use in value.uses if self.is_int8(use)]
-        others = [use for use in value.uses if not self.is_int8(use)]
-        if int8:
-            self.read(int8, self.form(Form(value.tensor, value.parameters, "constant")))
-        if others:
-            self.read(others, self.form(Form(value.tensor, None, "constant")))
-
-    def plan_result(self, value: Value, position: int, number: int) -> None:
-        own = [request.parameters for request in value.requantizations if not request.users]
-        main, origin = value.parameters, "range" if value.calibrated else "spread"
-        if self.why_float[position] is None:
-            assert main is not None
-            if not own and self.folds_into_producer(value, position):
-                main = self.folded[value.tensor] = value.requantizations[0].parameters
-                value = replace(value, parameters=main, requantizations=[])
-            produced = self.form(Form(value.tensor, own[0] if own else main, "operator"))
-            self.results[position, number] = produced
-            raw = None
-        else:
-            raw = self.form(Form(value.tensor, None, "operator"))
-            self.results[position, number] = raw
-            if position in self.carried:
-                raw = self.plan_carried(value, position, number)
-            if not is_quantized(self.graph, value):
-                self.read(value.uses, raw)
-                if position in self.carried:
-                    carried = [use for use in value.uses if self.is_carried(use)]
-                    self.read(carried, self.results[position, number])
-                return
-            assert main is not None
-            produced = self.form(Form(value.tensor, own[0] if own else main, "QUANTIZE", raw, origin=origin))
-        if own:  # the producer keeps what it asked for; all readers see what was there before
-            quantized = self.requantized(value, produced, main, ())
-            self.plan_readers(value, produced, quantized, None)
-        else:
-            self.plan_readers(value, raw, produced, raw)
-
-    def plan_carried(self, value: Value, position: int, number: int) -> int:
-        """The DEQUANTIZE behind a carried operator, whose result has the parameters of its operand."""
-        operand = self.carried[position]
-        source = self.reads[next(use for use in operand.uses if use.operator == position)]
-        parameters = self.forms[source].parameters
-        assert parameters is not None
-        produced = self.results[position, number]
-        self.forms[produced] = Form(value.tensor, parameters, "operator")
-        self.carried_parameters[value.tensor] = parameters
-        origin = "range" if operand.calibrated else "spread"
-        return self.form(Form(value.tensor, None, "DEQUANTIZE", produced, origin=origin))
-
-    def folds_into_producer(self, value: Value, position: int) -> bool:
-        """All readers ask a free operator's result for the same other parameters: it just gets them."""
-        rule, asked = rule_of(self.graph.operators[position]), value.requantizations
-        free = rule.quantizable and not rule.same_scale and rule.fixed_output is None
-        return free and len(asked) == 1 and set(value.uses) <= set(asked[0].users)
-
-    # readers
-
-    def plan_readers(self, value: Value, before: int | None, main: int, raw: int | None) -> None:
-        """Lets every reader of the value read its form.
-
-        `main`: the int8 form. `before`: what `main` was quantized from (float32, uint8 or other int8), if anything.
-        `raw`: the float32 form, if there is one already.
-        """
-        asked = [request for request in value.requantizations if request.users]
-        takes_all = len(value.uses) <= len(asked)
-        quantized = main
-        for number, request in enumerate(asked):
-            form = self.requantized(value, quantized, request.parameters, tuple(request.users))
-            if number == 0 and takes_all:  # the first request moves every reader that no later one moves
-                main, before, raw = form, None, None
-            else:
-                self.read_form(request.users, form, None, None, "spread")
-        origin = "range" if value.calibrated else "spread"
-        self.read_form([use for use in value.uses if use not in self.reads], main, before, raw, origin)
-
-    def read_form(self, uses: list[Use], form: int, before: int | None, raw: int | None, origin: str) -> None:
-        """int8 operators read the form; the others its float32: the raw one, or a DEQUANTIZE of what came before."""
-        self.read([use for use in uses if self.is_int8(use)], form)
-        if before is not None and self.forms[before].parameters is not None and not self.forms[before].unsigned:
-            self.read([use for use in uses if self.is_carried(use)], before)
-        others = [use for use in uses if not self.is_int8(use)]
-        if not others:
-            return
-        only_output = len(others) == 1 and others[0].operator is None
-        if only_output and self.output_type != "float32":
-            self.read(others, form)
-            return
-        if raw is not None:
-            self.read(others, raw)
-            return
-        source = form if before is None else before
-        dequantized = Form(self.forms[form].tensor, None, "DEQUANTIZE", source, origin=origin)
-        self.read(others, self.form(dequantized))
-
-    def read(self, uses: list[Use], form: int) -> None:
-        for use in uses:
-            self.reads[use] = form
-
-    def requantized(self, value: Value, source: int, parameters: Parameters, users: tuple[Use, ...]) -> int:
-        form = self.form(Form(value.tensor, parameters, "QUANTIZE", source, origin="spread"))
-        produced, name = self.forms[source].parameters, self.graph.tensors[value.tensor].name
-        assert produced is not None
-        self.requantize[form] = Requantize(value.tensor, name, produced, parameters, users)
-        return form
-
-    # the rest
-
-    def plan_untouched(self) -> None:
-        """Inputs, constants and outputs that are not float32."""
-        made: dict[int, int] = {form.tensor: index for index, form in enumerate(self.forms)}
-        for tensor in self.graph.inputs:
-            if tensor not in made:
-                made[tensor] = self.form(Form(tensor, None, "input"))
-        uses = [
-            (Use(position, slot), tensor)
-            for position, operator in enumerate(self.graph.operators)
-            for slot, tensor in enumerate(operator.inputs)
-            if tensor >= 0
-        ]
-        uses += [(Use(None, number), tensor) for number, tensor in enumerate(self.graph.outputs)]
-        for use, tensor in uses:
-            if use not in self.reads:
-                if tensor not in made:
-                    made[tensor] = self.form(Form(tensor, None, "constant"))
-                self.reads[use] = made[tensor]
-
-    def quantize_outputs(self) -> None:
-        """An output that a DEQUANTIZE makes is taken before it; for uint8 a QUANTIZE follows."""
-        for number in range(len(self.graph.outputs)):
-            output = Use(None, number)
-            form = self.forms[self.reads[output]]
-            if form.made == "DEQUANTIZE" and form.source is not None:
-                self.reads[output] = form.source
-                form = self.forms[form.source]
-            if form.parameters is not None and self.output_type == "uint8":
-                unsigned = replace(form, made="QUANTIZE", source=self.reads[output], unsigned=True)
-                self.reads[output] = self.form(unsigned)
-
-    def decision(self) -> Decision:
-        graph, used = self.graph, self.used()
-        tensors = []
-        for value in self.spread.values:
-            name = graph.tensors[value.tensor].name
-            if value.tensor in self.carried_parameters:
-                why = f"as its operand: a DEQUANTIZE moved behind {in_words(graph, value.producer or 0)}"
-                tensors.append(TensorDecision(value.tensor, name, self.carried_parameters[value.tensor], None, why))
-            if value.parameters is None or not is_quantized(graph, value) or not value.uses:
-                continue
-            constant = value.constant is not None
-            rule = data_rule(value.parameters) if constant else None
-            users = tuple(sorted(value.uses, key=_order)) if constant else ()
-            parameters = self.folded.get(value.tensor, value.parameters)
-            tensors.append(TensorDecision(value.tensor, name, parameters, rule, value.why, users))
-        floats = tuple(
-            FloatOperator(position, graph.operators[position].name, why)
-            for position, why in self.why_float.items()
-            if why is not None and position not in self.carried
-        )
-        forms = {number: form for number, form in enumerate(self.forms) if used[number]}
-        requantize = tuple(request for number, request in self.requantize.items() if used[number])
-        return Decision(tuple(tensors), requantize, floats, forms, self.reads, self.results)
-
-    def used(self) -> list[bool]:
-        """Which forms somebody reads, or an input or operator makes; a conversion that nobody reads is dropped."""
-        used = [form.made in ("input", "operator") for form in self.forms]
-        for form in self.reads.values():
-            used[form] = True
-        for number in reversed(range(len(self.forms))):  # a form's source comes before it
-            source = self.forms[number].source
-            if used[number] and source is not None:
-                used[source] = True
-        return used
-
-
-def _order(use: Use) -> tuple[int, int]:
-    return (1 << 31 if use.operator is None else use.operator, use.operand)
-
-
 def decide(model: Model, spread: Spread, input_type: str = "float32", output_type: str = "float32") -> Decision:
     """The Decision for the main graph, given the parameters that spread_parameters gives."""
-    return _Plan(model, spread, input_type, output_type).build()
+    graph = model.graph
+    whys = [why_float(graph, spread, position) for position in range(len(graph.operators))]
+    is_int8 = {position: why is None for position, why in enumerate(whys)}
+    plan = plan_forms(graph, spread, is_int8, input_type, output_type)
+    tensors = [_decided(graph, value, plan) for value in spread.values if is_quantized(graph, value) and value.uses]
+    tensors += [_carried(graph, position, parameters) for position, parameters in plan.carried.items()]
+    floats = [
+        FloatOperator(position, graph.operators[position].name, why)
+        for position, why in enumerate(whys)
+        if why is not None and position not in plan.carried
+    ]
+    return Decision(tuple(tensors), tuple(plan.requantize.values()), tuple(floats), plan)
+
+
+def _decided(graph: Graph, value: Value, plan: Plan) -> TensorDecision:
+    assert value.parameters is not None
+    parameters = plan.folded.get(value.tensor, value.parameters)
+    rule, users = (None, ()) if value.constant is None else (data_rule(parameters), tuple(reversed(value.uses)))
+    return TensorDecision(value.tensor, graph.tensors[value.tensor].name, parameters, rule, value.why, users)
+
+
+def _carried(graph: Graph, position: int, parameters: Parameters) -> TensorDecision:
+    tensor = graph.operators[position].outputs[0]
+    why = f"as its operand: a DEQUANTIZE moved behind {in_words(graph, position)}"
+    return TensorDecision(tensor, graph.tensors[tensor].name, parameters, None, why)

@@ -64,9 +64,13 @@ def quantize_int8(model: Model, calibration: Calibration, options: Int8Options |
 
 def _check_model(model: Model) -> None:
     graph = model.graph
+    if len(model.graphs) > 1:
+        raise NotQuantizable(f"the model has {len(model.graphs)} subgraphs; only models of one are quantized")
     for tensor in graph.tensors:
         if tensor.quantization is not None and tensor.quantization.scale:
             raise NotQuantizable(f"tensor '{tensor.name}' is quantized already; give the float model")
     for position, operator in enumerate(graph.operators):
+        if operator.name in ("QUANTIZE", "DEQUANTIZE"):
+            raise NotQuantizable(f"operator {position} ({operator.name}): the model is quantized; give the float model")
         if operator.name in OWN_RECIPES:
             raise NotQuantizable(f"operator {position} ({operator.name}): its int8 recipe is not built")

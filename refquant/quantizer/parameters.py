@@ -1,10 +1,10 @@
 """From ranges and constants to scales, zero points and integers: pure functions with the converter's mix of precisions.
 
 In every formula f32(...) rounds to float32 and f64(...) computes in float64; `round` is C's, halves away from zero.
-Source: google-ai-edge/LiteRT, tflite/converter/quantization/common/quantization_lib/quantization_utils.cc (DownCastScale,
-GetQuantizedType, ExtractMinMaxFromAttr, GetUniformQuantizedTypeForBias, QuantizeLegacy), quantization_utils.h
-(ConvertStatsToQDQs), tfl_quantization_driver.cc (SetBiasParamsWithAdjustments), tflite/tools/optimize/
-quantization_utils.cc; checked against TensorFlow 2.21.0.
+Source: google-ai-edge/LiteRT, tflite/converter/quantization/common/quantization_lib/quantization_utils.cc
+(DownCastScale, GetQuantizedType, ExtractMinMaxFromAttr, GetUniformQuantizedTypeForBias, QuantizeLegacy),
+quantization_utils.h (ConvertStatsToQDQs), tfl_quantization_driver.cc (SetBiasParamsWithAdjustments) and
+tflite/tools/optimize/quantization_utils.cc; checked against TensorFlow 2.21.0.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def constant_parameters(values: Array) -> Parameters:
 
 
 def weight_parameters(values: Array, axis: int | None) -> Parameters:
-    """s = f32((r - -r) / 254) with r = max|w| of the channel (of the tensor, axis None), at least 5e-7; zero point 0."""
+    """s = f32((r - -r) / 254), r = max|w| of the channel (of the tensor, axis None), at least 5e-7; zero point 0."""
     others = None if axis is None else tuple(dim for dim in range(values.ndim) if dim != axis)
     largest = np.atleast_1d(np.abs(values).max(axis=others, initial=0).astype(np.float64))
     r = np.where(2 * largest <= NEAR_ZERO, NEAR_ZERO / 2, largest).astype(np.float32)
@@ -112,8 +112,8 @@ def guard_bias(
 ) -> tuple[Parameters, Parameters] | None:
     """(bias, weights) with larger scales where |b| / s > 2^30 - 1; None where no bias is that large.
 
-    There s = f64(|b| / (2^30 - 1)), and the weights of that channel (of the tensor) take f64(s / s_input). With one bias
-    scale the weights count as per tensor from then on, also those of one channel, which matters for their data rule.
+    There s = f64(|b| / (2^30 - 1)), and the weights of that channel (of the tensor) take f64(s / s_input). With one
+    bias scale the weights count as per tensor from then on, also those of one channel: it matters for their data rule.
     """
     scale, filter_scale = np.asarray(parameters.scale), np.asarray(weights.scale)
     largest = np.abs(bias.astype(np.float64)).reshape(-1)

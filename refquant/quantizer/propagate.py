@@ -82,9 +82,17 @@ def in_words(graph: Graph, operator: int) -> str:
 
 def float_operands(graph: Graph, operator: Operator) -> list[int]:
     """The positions of the operands that are float32 tensors."""
-    return [
-        slot for slot, index in enumerate(operator.inputs) if index >= 0 and graph.tensors[index].type == "FLOAT32"
-    ]
+    return [slot for slot, index in enumerate(operator.inputs) if index >= 0 and graph.tensors[index].type == "FLOAT32"]
+
+
+def is_quantized(graph: Graph, value: Value) -> bool:
+    """Whether the value has an int8 form. Parameters do not count at a result that its operator cannot convert."""
+    if value.parameters is None:
+        return False
+    if value.calibrated or value.producer is None:
+        return True
+    rule = rule_of(graph.operators[value.producer])
+    return rule.quantizable or rule.same_scale
 
 
 # 1. redundant ranges
@@ -137,7 +145,7 @@ def _producers(graph: Graph) -> dict[int, int]:
 
 
 def _constants(model: Model) -> dict[int, Array]:
-    """The float constants that operators read. A constant that is NaN or infinite in its first element is left alone."""
+    """The float constants that operators read. One that is NaN or infinite in its first element is left alone later."""
     graph = model.graph
     constants: dict[int, Array] = {}
     for position, operator in enumerate(graph.operators):
@@ -223,7 +231,9 @@ class _Worklist:
         self.graph = graph
         self.per_channel, self.per_channel_dense = per_channel, per_channel_dense
         self.values, self.slots, self.results = list(spread.values), dict(spread.slots), spread.results
-        self.weights: dict[Value, Use | None] = {}  # constant -> the operand that makes it a weight, None: no weight rule
+        self.weights: dict[
+            Value, Use | None
+        ] = {}  # constants with a range of their own -> their use as weights, if any
         self.done: set[int | Value] = set()
         self._split_constants()
         constants = [value for value in self.values if value.constant is not None]
@@ -231,7 +241,7 @@ class _Worklist:
         self.stack: list[int | Value] = [*reversed(constants), *worked]
 
     def _split_constants(self) -> None:
-        """A constant read as a bias or by a same-scale operator becomes one value per such use, if it has other uses."""
+        """A constant read as a bias or by a same-scale operator becomes one value per such use, if it has others."""
         for value in list(self.values):
             if value.constant is None or not value.constant.size or not np.isfinite(value.constant.flat[0]):
                 continue

@@ -56,6 +56,7 @@ class OpRule:
 
 FREE = OpRule()  # every float operand and result has its own range
 FREE_V1 = OpRule(version=1)
+FREE_V3 = OpRule(version=3)
 SAME = OpRule(same_scale=True)
 SAME_V1 = OpRule(same_scale=True, version=1)
 SAME_V3 = OpRule(same_scale=True, version=3)
@@ -80,12 +81,11 @@ OP_RULES: Mapping[str, OpRule] = MappingProxyType(
         "ADD_N": OpRule(same_scale=True, quantizable=False),
         "AVERAGE_POOL_2D": SAME,
         "BATCH_TO_SPACE_ND": SAME,
-        "BROADCAST_TO": SAME,
+        "BROADCAST_TO": SAME_V3,
         "CONCATENATION": SAME,
         "DEPTH_TO_SPACE": SAME,
-        "DYNAMIC_UPDATE_SLICE": SAME_V1,
         "EXPAND_DIMS": SAME_V1,
-        "FILL": OpRule(same_scale=True, version=3),
+        "FILL": SAME_V3,
         "GATHER": SAME,
         "GATHER_ND": SAME_V1,
         "MAX_POOL_2D": SAME,
@@ -144,7 +144,7 @@ OP_RULES: Mapping[str, OpRule] = MappingProxyType(
         "RELU_0_TO_1": FREE_V1,
         "RELU_N1_TO_1": FREE_V1,
         "REVERSE_SEQUENCE": FREE_V1,
-        "REVERSE_V2": FREE_V1,
+        "REVERSE_V2": FREE_V3,
         "RSQRT": FREE,
         "SHAPE": FREE_V1,
         "SPARSE_TO_DENSE": FREE,

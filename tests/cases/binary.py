@@ -48,13 +48,19 @@ def scale(rng: np.random.Generator) -> float:
 
 
 def near(rng: np.random.Generator, scale: float) -> float:
-    """A scale that gives a multiplier of about 1: equal, a power of two away, or anything in between."""
+    """A scale that gives a multiplier of about 1.
+
+    Equal, a power of two away, such that some number of steps gives n + 1/2 but for the rounding of the multiplier,
+    or anything in between.
+    """
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.1:
         return scale
-    if kind < 0.5:
+    if kind < 0.35:
         return float(scale * 2.0 ** rng.integers(-6, 7))
-    if kind < 0.9:
+    if kind < 0.65:
+        return float(scale * rng.integers(1, 256) / (rng.integers(0, 128) + 0.5))
+    if kind < 0.95:
         return float(scale * np.exp(rng.uniform(-3, 3)))
     return float(scale * 10.0 ** rng.uniform(-5, 10))
 
@@ -182,6 +188,23 @@ def division(op: str, type: str) -> Callable[[np.random.Generator], Case]:
 
         options = activation(rng) if op == "DIV" else {}
         return case(rng, op, inputs, [_output(inputs, type)], options, [pair() for _ in range(4)])
+
+    return build
+
+
+def quantized_division(type: str) -> Callable[[np.random.Generator], Case]:
+    """DIV on int8 or uint8. Shifts beyond 31 bits, from multipliers below about 1, are undefined and not drawn."""
+
+    def build(rng: np.random.Generator) -> Case:
+        inputs = [replace(t, data=None) for t in quantized_pair(rng, type)]
+        divisor = inputs[1]
+        multiplier = float(2.0 ** rng.integers(8, 20)) if rng.random() < 0.3 else float(2.0 ** rng.uniform(7.1, 20))
+        out = float(np.float32(inputs[0].scale)) / float(np.float32(divisor.scale)) / multiplier
+        output = _output(inputs, type, out, zero_point(rng, type))
+        drawn = samples(rng, inputs)
+        other = divisor.zero_point + 1 if divisor.zero_point <= 0 else divisor.zero_point - 1
+        drawn = [[x, np.where(y == divisor.zero_point, other, y).astype(y.dtype)] for x, y in drawn]
+        return case(rng, "DIV", inputs, [output], activation(rng), drawn)
 
     return build
 

@@ -9,7 +9,10 @@ import numpy as np
 from cases.binary import near, scale, shape, values, zero_point
 from models import Case, T, case
 
-CASTABLE = ("INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "BOOL", "FLOAT16", "FLOAT32", "FLOAT64")
+INTEGERS = ("INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "BOOL")
+FLOATS = ("FLOAT16", "FLOAT32", "FLOAT64")
+
+HALF = 2.0**-11  # of the last bit of a float16 of 1
 
 
 def _integers(rng: np.random.Generator, shape: tuple[int, ...], type: str) -> list[list[np.ndarray]]:
@@ -107,20 +110,28 @@ def dequantize_half(rng: np.random.Generator) -> Case:
     return case(rng, "DEQUANTIZE", [T(at, "FLOAT16")], [T(at, "FLOAT32")], {}, samples)
 
 
-def cast(rng: np.random.Generator) -> Case:
-    """All pairs of types; floats with NaN, infinities, and values beyond every integer type."""
-    source, target = str(rng.choice(CASTABLE)), str(rng.choice(CASTABLE))
-    at = shape(rng)
-    with np.errstate(all="ignore"):
-        samples = [[_any(rng, at, source)] for _ in range(5)]
-    return case(rng, "CAST", [T(at, source)], [T(at, target)], {}, samples)
+def cast(sources: tuple[str, ...], targets: tuple[str, ...]) -> Callable[[np.random.Generator], Case]:
+    """Pairs of types; floats with NaN, infinities, and values beyond every integer type."""
+
+    def build(rng: np.random.Generator) -> Case:
+        source, target = str(rng.choice(sources)), str(rng.choice(targets))
+        at = shape(rng)
+        with np.errstate(all="ignore"):
+            samples = [[_any(rng, at, source)] for _ in range(5)]
+        return case(rng, "CAST", [T(at, source)], [T(at, target)], {}, samples)
+
+    return build
 
 
 def _any(rng: np.random.Generator, at: tuple[int, ...], type: str) -> np.ndarray:
     if not type.startswith("FLOAT"):
         return values(rng, at, type)
     powers = 2.0 ** rng.choice([0, 1, 7, 8, 11, 15, 16, 24, 31, 32, 53, 63, 64, 100], at)
-    x = rng.choice([1.0, -1.0], at) * powers * (1 + rng.choice([0, 0, 0.5, 1e-7, -1e-7, 2.0**-11, 2.0**-53], at))
+    x = (
+        rng.choice([1.0, -1.0], at)
+        * powers
+        * (1 + rng.choice([0, 0.5, 1e-7, -1e-7, HALF, HALF + 2.0**-40, 2.0**-53], at))
+    )
     x = x + rng.choice([0, 0.5, -0.5, 0.25, -1], at)
     return np.where(rng.random(at) < 0.1, rng.choice([np.nan, np.inf, -np.inf, -0.0, 65519.99, 1e-8], at), x).astype(
         type.lower()

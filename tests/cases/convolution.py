@@ -69,7 +69,8 @@ def image(rng, options: dict, taps: tuple[int, int], channels: int) -> tuple[int
         extent = (k - 1) * options.get(f"dilation_{axis}_factor", 1) + 1
         size.append((extent if options["padding"] == "VALID" else 1) + int(pick(rng, (0, 1, 2, 3, 4, 7, 12))))
     if options["padding"] == "VALID" and rng.integers(40) == 0:
-        size[0] = max(1, size[0] - 1)
+        axis = int(rng.integers(2))
+        size[axis] = max(1, size[axis] - 1)
     shrink = max(1.0, size[0] * size[1] * channels / MOST_PIXELS)
     if shrink > 1 and options["padding"] == "SAME":
         size = [max(1, int(s / np.sqrt(shrink))) for s in size]
@@ -101,7 +102,12 @@ def _conv(rng, per_channel: bool, groups: int = 1, channels=CHANNELS, dynamic: b
     depth, outputs = int(pick(rng, channels)), int(pick(rng, channels)) * groups
     products = k[0] * k[1] * depth
     s_in, s_filter, s_out = scales(rng, outputs if per_channel else 1, products, options["fused_activation_function"])
-    x = T((int(pick(rng, (1, 1, 2))), *image(rng, options, k, depth * groups), depth * groups), "INT8", s_in, zero_point(rng))
+    x = T(
+        (int(pick(rng, (1, 1, 2))), *image(rng, options, k, depth * groups), depth * groups),
+        "INT8",
+        s_in,
+        zero_point(rng),
+    )
     filter_ = T(data=weights(rng, (outputs, *k, depth)), scale=s_filter)
     bias = T(data=bias_data(rng, outputs, products), scale=1.0)
     inputs = [x, place(dynamic, filter_), place(dynamic, bias)]
@@ -171,7 +177,9 @@ def conv_2d_deep(rng) -> Case:
     filter_ = T(data=weights(rng, (outputs, 1, 1, depth)), scale=s_filter)
     options = {"padding": "VALID", "stride_h": 1, "stride_w": 1, "fused_activation_function": pick(rng, ACTIVATIONS)}
     bias = T(data=bias_data(rng, outputs, depth), scale=1.0)
-    return case(rng, "CONV_2D", [x, filter_, bias], [T((1, 1, 1, outputs), "INT8", 1.0, zero_point(rng))], options, version=3)
+    return case(
+        rng, "CONV_2D", [x, filter_, bias], [T((1, 1, 1, outputs), "INT8", 1.0, zero_point(rng))], options, version=3
+    )
 
 
 def conv_2d_float(rng) -> Case:
@@ -278,4 +286,6 @@ def transpose_conv_float(rng) -> Case:
     filter_, bias = float_data(rng, (out_shape[3], *k, x_shape[3])), float_data(rng, out_shape[3])
     inputs = [T(data=np.array(out_shape, np.int32)), T(data=filter_), T(x_shape, "FLOAT32"), T(data=bias)]
     inputs = inputs if rng.integers(3) else inputs[:3]
-    return case(rng, "TRANSPOSE_CONV", inputs, [T(out_shape, "FLOAT32")], options, float_samples(rng, inputs), version=3)
+    return case(
+        rng, "TRANSPOSE_CONV", inputs, [T(out_shape, "FLOAT32")], options, float_samples(rng, inputs), version=3
+    )

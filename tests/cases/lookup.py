@@ -12,6 +12,8 @@ from cases.binary import scale, zero_point
 from cases.unary import codes
 from models import Case, T, case
 
+FUNCTIONS = {"TANH": np.tanh, "EXP": np.exp, "LOG": np.log, "ELU": lambda x: x if x > 0 else np.expm1(x)}
+
 
 def approximate(rng: np.random.Generator) -> dict[str, bool]:
     return {"approximate": bool(rng.integers(0, 2))}
@@ -38,6 +40,11 @@ def table(op: str, type: str) -> Callable[[np.random.Generator], Case]:
             out = 1 / 256
         elif rng.random() < 0.3:
             out = float(2.0 ** np.round(np.log2(out)))
+        elif op in FUNCTIONS and rng.random() < 0.6:  # one of the codes gives n + 1/2
+            real = np.float32(s) * (int(rng.choice(x)) - zp)
+            y = abs(float(FUNCTIONS[op](max(real, 1e-3) if op == "LOG" else real)))
+            if y > 1e-3:
+                out = max(y / (rng.integers(0, 128) + 0.5), float(span) / 1e9)  # all results must fit int32
         options: dict[str, Any] = approximate(rng) if op == "GELU" else {}
         return case(
             rng, op, [T(x.shape, type, s, zp)], [T(x.shape, type, out, out_zp)], options, [[x], [x[::-1].copy()]]

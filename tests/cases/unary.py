@@ -35,10 +35,23 @@ def quantized(op: str, type: str, options: Options = no_options) -> Callable[[np
 
     def build(rng: np.random.Generator) -> Case:
         s = scale(rng)
-        out = near(rng, s)
+        out = max(near(rng, s), 1e-8)  # the bound 6 of RELU6 must fit int32
         x = codes(rng, type).reshape((256,) if rng.random() < 0.5 else (2, 1, 8, 16))
         input, output = T(x.shape, type, s, zero_point(rng, type)), T(x.shape, type, out, zero_point(rng, type))
         return case(rng, op, [input], [output], options(rng), [[x], [x[::-1].copy()]])
+
+    return build
+
+
+def leaky_relu(type: str) -> Callable[[np.random.Generator], Case]:
+    """Output scales that fit the slope below zero as often as the one above."""
+
+    def build(rng: np.random.Generator) -> Case:
+        s, options = scale(rng), alpha(rng)
+        slope = abs(options["alpha"]) if rng.random() < 0.5 else 1.0
+        x = codes(rng, type)
+        output = T(x.shape, type, near(rng, s * max(slope, 1e-3)), zero_point(rng, type))
+        return case(rng, "LEAKY_RELU", [T(x.shape, type, s, zero_point(rng, type))], [output], options, [[x]])
 
     return build
 
@@ -68,7 +81,10 @@ def roots(op: str) -> Callable[[np.random.Generator], Case]:
         top = np.sqrt(255 * s)
         natural = top / 255 if op == "SQRT" else 1 / np.sqrt(s) / 255
         x = codes(rng, "INT8", zp)
-        out = float(natural * np.exp(rng.uniform(-5, 5))) if rng.random() < 0.7 else float(2.0 ** rng.integers(-12, 3))
+        kind = rng.random()
+        out = float(natural * np.exp(rng.uniform(-5, 5))) if kind < 0.5 else float(2.0 ** rng.integers(-12, 3))
+        if op == "RSQRT" and kind > 0.7:  # the first code above the zero point gives n + 1/2
+            out = float(1 / np.sqrt(np.float32(s)) / (rng.integers(0, 255) + 0.5))
         output = T(x.shape, "INT8", out, zero_point(rng, "INT8"))
         return case(rng, op, [T(x.shape, "INT8", s, zp)], [output], {}, [[x], [rng.permutation(x)]])
 

@@ -32,13 +32,20 @@ def _table(header: list[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join([_row(header), _row("---" for _ in header), *map(_row, rows)])
 
 
+# A check's name tells its types ("ADD uint8", "QUANTIZE float to int8"); without a type it is int8, or any type where
+# the op only moves data.
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "float32": ("float", "float16"),
+    "uint8": ("uint8",),
+    "int16": ("int16",),
+    "int32, int64, bool": ("int32", "int64", "uint32", "bool"),
+}
+
+
 def kind_of(check: str) -> str:
-    """The type a check's name ends with ("ADD float"); int8 where it names none."""
-    words = check.split()
-    for word, kind in (("float", "float32"), ("int32", "int32, int64, bool"), ("int64", "int32, int64, bool")):
-        if word in words:
-            return kind
-    return "int32, int64, bool" if "bool" in words else "int8"
+    """The first kind of KINDS whose word stands in the check's name; else int8."""
+    words = check.replace(",", " ").split()
+    return next((kind for kind, marks in KINDS.items() if set(marks) & set(words)), "int8")
 
 
 def operators() -> str:
@@ -48,10 +55,8 @@ def operators() -> str:
     for check, counts in sweep["checks"].items():
         groups.setdefault(kind_of(check), []).append((check, counts))
     rows = []
-    for kind in ("int8", "float32", "int32, int64, bool"):
-        if kind not in groups:
-            continue
-        ops = sorted({check.split()[0] for check, _ in groups[kind]})
+    for kind in ("int8", *KINDS):
+        ops = {check.replace(",", " ").split()[0] for check, _ in groups[kind]}
         sums = [sum(counts[name] for _, counts in groups[kind]) for name in ("models", "elements", "differing")]
         rows.append([kind, len(ops), *sums])
     return _table(["operands", "ops", "random one-operator models", "elements compared", "differing"], rows)

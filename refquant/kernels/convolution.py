@@ -36,6 +36,7 @@ INT8_MAGNITUDE = 128
 
 
 def check_operands(node: Node, input_: Operand, filter_: Operand) -> None:
+    """An error unless input and filter have 4 dimensions, no empty image, and types that fit."""
     if len(node.outputs) != 1:
         raise node.invalid(f"has {len(node.outputs)} outputs; it gives 1")
     for name, operand in (("input", input_), ("filter", filter_)):
@@ -49,6 +50,7 @@ def check_operands(node: Node, input_: Operand, filter_: Operand) -> None:
 
 
 def check_bias(node: Node, bias: Operand | None, type_: str, channels: int) -> None:
+    """InvalidModel unless the bias, if there is one, has that type, one element a channel and zero point 0."""
     if bias is None:
         return
     if bias.type != type_:
@@ -72,6 +74,7 @@ def quantized_stage(node: Node, input_: Operand, filter_: Operand, channels: int
 
 
 def bias_or_zero(bias: Array | None, channels: int) -> Int64:
+    """The bias as (channels,) int64; zeros if there is none."""
     return np.zeros(channels, np.int64) if bias is None else bias.reshape(-1).astype(np.int64)
 
 

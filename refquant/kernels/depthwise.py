@@ -4,8 +4,9 @@ int8: accumulator = sum over taps of filter * (input - input zero_point) + bias,
 contribute 0, that is, they hold the input's zero point. Filters are symmetric: their zero points are not read.
 float32: the products are summed in the order (kh, kw), then the bias is added.
 
-The padded image is cut into stride * stride phases, so that what one tap reads is one contiguous run an image: rows of
-a phase lie behind each other, and a run goes on over the frame between them. What is computed there is not read.
+The padded image is cut into phases, every stride-th pixel from another start, so that what one tap reads is one
+contiguous run an image: rows of a phase lie behind each other, and a run goes on over the frame between them. What is
+computed there is not read.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from refquant.model.graph import Array
 MAX_OPTION = 2**15 - 1
 INT16_MAX = 2**15 - 1
 # Elements of a run, and of the runs of several images that are worked on at once: long enough that the calls cost
-# little, short enough for the caches.
+# little, short enough for the caches. TAP_ELEMENTS: those of all taps, each repeated along a run.
 RUN_ELEMENTS = 1 << 15
+TAP_ELEMENTS = 1 << 20
 BLOCK_ELEMENTS = 1 << 17
 
 
@@ -115,15 +117,16 @@ def depthwise_weights(
 
 def _int16_groups(taps: Array) -> tuple[tuple[int, ...], ...]:
     """The taps in groups, largest first, each with 128 * sum of |filter| <= 32767 in every channel."""
-    magnitudes = np.abs(taps.astype(np.int64))
+    magnitudes = INT8_MAGNITUDE * np.abs(taps.astype(np.int64))
     groups: list[list[int]] = []
+    sums = np.zeros(taps.shape, np.int64)
     for tap in np.argsort(-magnitudes.sum(axis=1), kind="stable").tolist():
-        for group in groups:
-            if INT8_MAGNITUDE * int(magnitudes[[*group, tap]].sum(axis=0).max(initial=0)) <= INT16_MAX:
-                group.append(tap)
-                break
-        else:
-            groups.append([tap])
+        fits = (sums + magnitudes[tap]).max(axis=1, initial=0) <= INT16_MAX
+        group = int(fits.argmax())  # the first one; there is always an empty one
+        if group == len(groups):
+            groups.append([])
+        groups[group].append(tap)
+        sums[group] += magnitudes[tap]
     return tuple(map(tuple, groups))
 
 
@@ -177,7 +180,8 @@ def _along_runs(taps: Array, window: Window) -> Array:
 
 def _rows_of_runs(window: Window, channels: int) -> int:
     row = _row_length(window.width) * channels
-    return max(1, min(window.height.output, RUN_ELEMENTS // row))
+    taps = window.height.filter * window.width.filter
+    return max(1, min(window.height.output, min(RUN_ELEMENTS, TAP_ELEMENTS // taps) // row))
 
 
 def _runs(x: Array, window: Window, fill: int, dtype: DTypeLike, output: Array) -> Iterator[tuple[list[Array], Array]]:
@@ -214,7 +218,12 @@ def _places(window: Window) -> Iterator[tuple[int, int, int]]:
         y, phase_y = divmod(ky * h.dilation, h.stride)
         for kx in range(w.filter):
             x, phase_x = divmod(kx * w.dilation, w.stride)
-            yield phase_y * w.stride + phase_x, y, x
+            yield _used_phases(h).index(phase_y) * len(_used_phases(w)) + _used_phases(w).index(phase_x), y, x
+
+
+def _used_phases(axis: Axis) -> list[int]:
+    """The phases that hold a tap, out of 0 to stride - 1."""
+    return sorted({tap * axis.dilation % axis.stride for tap in range(axis.filter)})
 
 
 def _reach(axis: Axis) -> int:
@@ -225,25 +234,26 @@ def _reach(axis: Axis) -> int:
 def _row_length(axis: Axis) -> int:
     """The pixels from one row of a phase to the next: the frame before a row may serve as the one behind the last."""
     needed = axis.output + _reach(axis)
-    phases = [_phase_slices(axis, phase, needed)[1] for phase in range(axis.stride)]
+    phases = [_phase_slices(axis, phase, needed)[1] for phase in _used_phases(axis)]
     ends = [int(image.stop) for image in phases]
     return max(needed - min(int(image.start) for image in phases), *ends)
 
 
 def _phases(x: Array, window: Window, fill: int, dtype: DTypeLike) -> Array:
-    """(stride * stride, N, rows * width * channels): phase py * stride + px holds the pixels [py::stride, px::stride]
-    of the padded image, with rows to spare for the run of the last tap."""
+    """(phases, N, rows * width * channels): phase (py, px) holds the pixels [py::stride, px::stride] of the padded
+    image, with rows to spare for the run of the last tap."""
     h, w = window.height, window.width
     width = _row_length(w)
     length = h.output + _reach(h) + _reach(w) // width + 1, width
-    phases = scratch("depthwise.phases", (h.stride, w.stride, len(x), *length, x.shape[3]), dtype)
+    used = _used_phases(h), _used_phases(w)
+    phases = scratch("depthwise.phases", (len(used[0]), len(used[1]), len(x), *length, x.shape[3]), dtype)
     phases.fill(fill)
-    for py in range(h.stride):
+    for i, py in enumerate(used[0]):
         rows, into_rows = _phase_slices(h, py, length[0])
-        for px in range(w.stride):
+        for j, px in enumerate(used[1]):
             columns, into_columns = _phase_slices(w, px, length[1])
-            phases[py, px, :, into_rows, into_columns] = x[:, rows, columns]
-    return phases.reshape(h.stride * w.stride, len(x), -1)
+            phases[i, j, :, into_rows, into_columns] = x[:, rows, columns]
+    return phases.reshape(len(used[0]) * len(used[1]), len(x), -1)
 
 
 def _phase_slices(axis: Axis, phase: int, length: int) -> tuple[slice, slice]:

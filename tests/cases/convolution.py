@@ -85,8 +85,19 @@ def float_data(rng, shape) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
+SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 1e-30, np.finfo(np.float32).max], np.float32)
+
+
+def special_data(rng, shape) -> np.ndarray:
+    """Normal numbers with a few infinities, NaN, zeros of both signs, and numbers that overflow and underflow."""
+    array = float_data(rng, shape)
+    return np.where(rng.integers(0, 8, shape) == 0, pick(rng, SPECIAL), array)
+
+
 def float_samples(rng, inputs) -> list[list[np.ndarray]]:
-    return [[float_data(rng, t.shape) for t in inputs if t is not None and t.data is None] for _ in range(2)]
+    shapes = [t.shape for t in inputs if t is not None and t.data is None]
+    samples = [[float_data(rng, shape) for shape in shapes] for _ in range(2)]
+    return [*samples, [special_data(rng, shape) for shape in shapes]]
 
 
 def place(dynamic: bool, t: T) -> T:

@@ -45,8 +45,8 @@ class Builder:
             low, high = -abs(low) * 1e-8, float(rng.choice([1e-9, 5e-7, 1e-6, 1.0000001e-6, 2e-6]))
         elif kind == 2:  # the end that a never positive tensor gets
             low, high = -abs(low), 1.17549435e-38
-        elif kind == 3:  # zero points half way between two integers
-            scale = 2.0 ** rng.integers(-8, 3)
+        elif kind in (3, 5):  # zero points half way between two integers, exactly or almost
+            scale = 2.0 ** rng.integers(-8, 3) * (1 if kind == 3 else rng.uniform(1, 2))
             low = -scale * (float(rng.integers(0, 254)) + 0.5)
             high = low + 255 * scale
         elif kind == 4:

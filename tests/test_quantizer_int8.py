@@ -15,6 +15,7 @@ from converter_oracle_graphs import (
     conv_2d_with,
     fully_connected,
     max_pool_2d,
+    pad,
     relu,
     sin,
     softmax,
@@ -197,6 +198,24 @@ def test_a_pool_inherits_from_its_input_and_a_concatenation_gives_to_its_inputs(
     assert whys["relu2"] == "one scale for all operands and results of operator 4 (CONCATENATION)"
     assert whys["in0"].startswith("calibrated: the range [-1.0, 2.0]")
     assert names["concatenation4"] in kept
+
+
+def test_the_order_of_the_worklist_decides() -> None:
+    """What TensorFlow does with this graph: nobody comes back to operator 2, so it and operator 3 stay float."""
+
+    def build(b: Builder) -> list[int]:
+        x = b.input((1, 2, 2, 1))
+        (p,) = pad(b, x)
+        (m,) = b.op("MINIMUM", [p, b.constant(np.ones(1, np.float32))], [b.shape(p)])
+        (q,) = pad(b, m)
+        options = {"axis": 3, "fused_activation_function": "NONE"}
+        b.op("CONCATENATION", [q, q, q], [(*b.shape(q)[:-1], 3)], options, "ConcatenationOptions")
+        b.op("MAXIMUM", [m, p], [b.shape(p)])
+        return [q]
+
+    model, ranges = built(build)
+    ranges = Calibration(tuple(entry for entry in ranges.tensors if entry.name in ("in0", "pad0")))
+    assert [f.operator for f in decide_int8(model, ranges).float_operators] == [2, 3]
 
 
 def test_the_decision_is_a_plain_value_that_says_why() -> None:

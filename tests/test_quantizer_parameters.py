@@ -121,6 +121,16 @@ def test_activations(a: float, b: float) -> None:
     assert (scale_of(parameters), parameters.zero_point[0]) == slow_activation(low, high)
 
 
+@given(st.floats(width=32, min_value=2.0**-10, max_value=2.0**10), st.integers(0, 254))
+def test_zero_points_half_way(scale: float, steps: int) -> None:
+    """Ranges whose zero point lies almost half way between two integers: there every rounding shows."""
+    low = float(np.float32(-scale * (steps + 0.5)))
+    high = float(np.float32(low + 255 * scale))
+    assume(low <= 0 <= high)
+    parameters = activation_parameters(low, high)
+    assert (scale_of(parameters), parameters.zero_point[0]) == slow_activation(low, high)
+
+
 @given(weights)
 @example([0.0])
 @example([-1e-30])
@@ -183,7 +193,12 @@ def test_bias(input_scale: float, weight_scales: list[float], data: st.DataObjec
     assert [Fraction(s) for s in parameters.scale] == scales
     assert parameters.type == "INT32"
     count = len(weight_scales)
-    bias = np.array(data.draw(st.lists(number, min_size=count, max_size=count)), np.float32)
+    near = st.sampled_from([0.5, 1 - 2.0**-23, 1.0, 1 + 2.0**-23, 1.5, -1.0, -1.5, 100.0])
+    drawn = [
+        data.draw(st.one_of(number, near.map(lambda factor, s=s: factor * s * BIAS_MAX))) for s in parameters.scale
+    ]
+    bias = np.array(drawn, np.float32)
+    assume(np.isfinite(bias).all())
     assume(all(abs(float(b)) / s < 2.0**100 for b, s in zip(bias, parameters.scale, strict=True)))
     expected = [
         limited(half_away(f32(Fraction(float(b)) * slow_reciprocal(s))), 2**31 - 1)

@@ -186,13 +186,11 @@ def _sums(columns: Array, weights: ConvWeights) -> Array:
     dtype = np.float32 if all(len(matrix.pieces) == 1 for matrix in weights.matrices) else np.float64
     shape = columns.shape[:3]
     sums = scratch("convolution.sums", (*shape, len(weights.finish.constant)), dtype)
-    depth = columns.shape[5] // len(weights.matrices)
+    depth, outputs = columns.shape[5] // len(weights.matrices), weights.matrices[0].integers.shape[1]
     for block in _blocks(shape, math.prod(columns.shape[3:]), COLUMN_ELEMENTS):
-        for group, (matrix, out) in enumerate(
-            zip(weights.matrices, np.split(sums[block], len(weights.matrices), 3), strict=True)
-        ):
-            part = columns[(*block, ..., slice(group * depth, (group + 1) * depth))]
-            _multiply(_as_matrix(part), matrix, out)
+        for group, matrix in enumerate(weights.matrices):
+            part = columns[block][..., group * depth : (group + 1) * depth]
+            _multiply(_as_matrix(part), matrix, sums[block][..., group * outputs : (group + 1) * outputs])
     return sums
 
 

@@ -50,7 +50,24 @@ class DepthwiseParams:
     depth_multiplier: int
     input_zero_point: int
     stage: OutputStage
+    runs: Runs
     weights: DepthwiseWeights | None
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How the padded image is laid out in phases, and where each tap starts to read.
+
+    `phases`: (rows, columns of the image, rows, columns of the phase where they lie) of each phase that a tap reads;
+    `length`: rows and pixels a row of a phase. `places`: (phase, element) at which the first output finds each tap, in
+    the order (kh, kw). `row`: elements from one row to the next; `rows`: rows of the output that a run covers.
+    """
+
+    phases: tuple[tuple[slice, slice, slice, slice], ...]
+    length: tuple[int, int]
+    places: tuple[tuple[int, int], ...]
+    row: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +91,11 @@ def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
     """
     input_, filter_, window, multiplier, output_shape = _decode(node, "INT32")
     zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3])
+    runs = runs_of(window, output_shape[3])
     weights, bias = None, node.optional(2)
     if filter_.value is not None and (bias is None or bias.value is not None):
-        weights = depthwise_weights(filter_.value, None if bias is None else bias.value, window, zero_point, stage)
-    return DepthwiseParams((output_shape,), window, multiplier, zero_point, stage, weights)
+        weights = depthwise_weights(filter_.value, None if bias is None else bias.value, runs, zero_point, stage)
+    return DepthwiseParams((output_shape,), window, multiplier, zero_point, stage, runs, weights)
 
 
 def _decode(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, int, Shape]:
@@ -105,14 +123,14 @@ def _decode(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, int, 
 
 
 def depthwise_weights(
-    filter_: Array, bias: Array | None, window: Window, zero_point: int, stage: OutputStage
+    filter_: Array, bias: Array | None, runs: Runs, zero_point: int, stage: OutputStage
 ) -> DepthwiseWeights:
     """filter (1, kh, kw, O) int8 and bias (O,) int32 or None, ready to run."""
     taps = filter_.reshape(-1, filter_.shape[3])
     constant = bias_or_zero(bias, taps.shape[1]) - zero_point * taps.sum(axis=0, dtype=np.int64)
     magnitude = int(np.abs(taps.astype(np.int64)).sum(axis=0).max(initial=0))
     finishing = prepare_finish(stage, constant, INT8_MAGNITUDE * magnitude)
-    return DepthwiseWeights(_int16_groups(taps), _along_runs(taps.astype(np.int16), window), finishing)
+    return DepthwiseWeights(_int16_groups(taps), _along_runs(taps.astype(np.int16), runs), finishing)
 
 
 def _int16_groups(taps: Array) -> tuple[tuple[int, ...], ...]:
@@ -142,10 +160,10 @@ def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -
     weights = params.weights
     if weights is None:
         bias = rest[0] if rest else None
-        weights = depthwise_weights(filter_, bias, params.window, params.input_zero_point, params.stage)
+        weights = depthwise_weights(filter_, bias, params.runs, params.input_zero_point, params.stage)
     output = np.empty((len(x), *params.output_shapes[0][1:]), np.int8)
     x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
-    for runs, target in _runs(x, params.window, params.input_zero_point, np.int16, output):
+    for runs, target in _in_runs(x, params.runs, params.input_zero_point, np.int16, output):
         sums = _sum_in_groups(runs, weights.taps[:, : runs[0].shape[1]], weights.groups)
         finished = scratch("depthwise.finished", sums.shape, np.int8)
         finish(weights.finish, sums, finished)
@@ -173,36 +191,60 @@ def _sum_in_groups(runs: list[Array], taps: Array, groups: tuple[tuple[int, ...]
     return total
 
 
-def _along_runs(taps: Array, window: Window) -> Array:
-    """taps (kh * kw, channels), each repeated along the longest run: (kh * kw, elements)."""
-    return np.tile(taps, _rows_of_runs(window, taps.shape[1]) * _row_length(window.width))
+def runs_of(window: Window, channels: int) -> Runs:
+    """The layout for a window over images of so many channels."""
+    h, w = window.height, window.width
+    used = [sorted({tap * axis.dilation % axis.stride for tap in range(axis.filter)}) for axis in (h, w)]
+    width = _row_length(w, used[1])
+    length = h.output + _reach(h) + _reach(w) // width + 1, width  # with rows to spare for the run of the last tap
+    rows = [_phase_slices(h, phase, length[0]) for phase in used[0]]
+    columns = [_phase_slices(w, phase, width) for phase in used[1]]
+    phases = tuple((r[0], c[0], r[1], c[1]) for r in rows for c in columns)
+    places = []
+    for ky in range(h.filter):
+        y, phase_y = divmod(ky * h.dilation, h.stride)
+        for kx in range(w.filter):
+            x, phase_x = divmod(kx * w.dilation, w.stride)
+            phase = used[0].index(phase_y) * len(columns) + used[1].index(phase_x)
+            places.append((phase, (y * width + x) * channels))
+    most = min(RUN_ELEMENTS, TAP_ELEMENTS // len(places))
+    return Runs(phases, length, tuple(places), width * channels, max(1, min(h.output, most // (width * channels))))
 
 
-def _rows_of_runs(window: Window, channels: int) -> int:
-    row = _row_length(window.width) * channels
-    taps = window.height.filter * window.width.filter
-    return max(1, min(window.height.output, min(RUN_ELEMENTS, TAP_ELEMENTS // taps) // row))
+def _reach(axis: Axis) -> int:
+    """How many pixels of a phase the last tap lies behind the first one."""
+    return (axis.filter - 1) * axis.dilation // axis.stride
 
 
-def _runs(x: Array, window: Window, fill: int, dtype: DTypeLike, output: Array) -> Iterator[tuple[list[Array], Array]]:
+def _row_length(axis: Axis, used: list[int]) -> int:
+    """The pixels from one row of a phase to the next: the frame before a row may serve as the one behind the last."""
+    needed = axis.output + _reach(axis)
+    places = [_phase_slices(axis, phase, needed)[1] for phase in used]
+    starts, stops = [int(place.start) for place in places], [int(place.stop) for place in places]
+    return max(1, needed - min(starts), *stops)
+
+
+def _along_runs(taps: Array, runs: Runs) -> Array:
+    """taps (kh * kw, channels), each repeated along a run: (kh * kw, elements)."""
+    return np.tile(taps, runs.rows * runs.row // taps.shape[1])
+
+
+def _in_runs(x: Array, runs: Runs, fill: int, dtype: DTypeLike, output: Array) -> Iterator[tuple[list[Array], Array]]:
     """(a run a tap, the part of the output), block after block.
 
     A run is (images, rows * width * channels) of `dtype`, with a width that may exceed the output's.
     x: (N, H, W, channels); fill: what the pixels outside the image hold.
     """
-    n, height, _, channels = output.shape
+    n, height = output.shape[:2]
     if not output.size:
         return
-    row = _row_length(window.width) * channels
-    rows = _rows_of_runs(window, channels)
-    images = max(1, BLOCK_ELEMENTS // (row * rows))
-    places = [(phase, y * row + x * channels) for phase, y, x in _places(window)]
+    images = max(1, BLOCK_ELEMENTS // (runs.row * runs.rows))
     for first in range(0, n, images):
-        phases = _phases(x[first : first + images], window, fill, dtype)
-        for y in range(0, height, rows):
-            size = min(rows, height - y) * row
-            runs = [phases[phase][:, y * row + start : y * row + start + size] for phase, start in places]
-            yield runs, output[first : first + images, y : y + rows]
+        phases = _phases(x[first : first + images], runs, fill, dtype)
+        for y in range(0, height, runs.rows):
+            start, size = y * runs.row, min(runs.rows, height - y) * runs.row
+            taps = [phases[phase][:, start + place : start + place + size] for phase, place in runs.places]
+            yield taps, output[first : first + images, y : y + runs.rows]
 
 
 def _without_frame(run: Array, target: Array) -> Array:
@@ -211,49 +253,13 @@ def _without_frame(run: Array, target: Array) -> Array:
     return run.reshape(images, rows, -1, channels)[:, :, :width]
 
 
-def _places(window: Window) -> Iterator[tuple[int, int, int]]:
-    """(phase, row, column) in which the first output finds each tap, in the order (kh, kw)."""
-    h, w = window.height, window.width
-    for ky in range(h.filter):
-        y, phase_y = divmod(ky * h.dilation, h.stride)
-        for kx in range(w.filter):
-            x, phase_x = divmod(kx * w.dilation, w.stride)
-            yield _used_phases(h).index(phase_y) * len(_used_phases(w)) + _used_phases(w).index(phase_x), y, x
-
-
-def _used_phases(axis: Axis) -> list[int]:
-    """The phases that hold a tap, out of 0 to stride - 1."""
-    return sorted({tap * axis.dilation % axis.stride for tap in range(axis.filter)})
-
-
-def _reach(axis: Axis) -> int:
-    """How many pixels of a phase the last tap lies behind the first one."""
-    return (axis.filter - 1) * axis.dilation // axis.stride
-
-
-def _row_length(axis: Axis) -> int:
-    """The pixels from one row of a phase to the next: the frame before a row may serve as the one behind the last."""
-    needed = axis.output + _reach(axis)
-    phases = [_phase_slices(axis, phase, needed)[1] for phase in _used_phases(axis)]
-    ends = [int(image.stop) for image in phases]
-    return max(needed - min(int(image.start) for image in phases), *ends)
-
-
-def _phases(x: Array, window: Window, fill: int, dtype: DTypeLike) -> Array:
-    """(phases, N, rows * width * channels): phase (py, px) holds the pixels [py::stride, px::stride] of the padded
-    image, with rows to spare for the run of the last tap."""
-    h, w = window.height, window.width
-    width = _row_length(w)
-    length = h.output + _reach(h) + _reach(w) // width + 1, width
-    used = _used_phases(h), _used_phases(w)
-    phases = scratch("depthwise.phases", (len(used[0]), len(used[1]), len(x), *length, x.shape[3]), dtype)
+def _phases(x: Array, runs: Runs, fill: int, dtype: DTypeLike) -> Array:
+    """(phases, N, elements of a phase) with the pixels of x (N, H, W, channels), and `fill` around them."""
+    phases = scratch("depthwise.phases", (len(runs.phases), len(x), *runs.length, x.shape[3]), dtype)
     phases.fill(fill)
-    for i, py in enumerate(used[0]):
-        rows, into_rows = _phase_slices(h, py, length[0])
-        for j, px in enumerate(used[1]):
-            columns, into_columns = _phase_slices(w, px, length[1])
-            phases[i, j, :, into_rows, into_columns] = x[:, rows, columns]
-    return phases.reshape(len(used[0]) * len(used[1]), len(x), -1)
+    for phase, (rows, columns, into_rows, into_columns) in zip(phases, runs.phases, strict=True):
+        phase[:, into_rows, into_columns] = x[:, rows, columns]
+    return phases.reshape(len(runs.phases), len(x), -1)
 
 
 def _phase_slices(axis: Axis, phase: int, length: int) -> tuple[slice, slice]:
@@ -272,6 +278,7 @@ class FloatDepthwiseParams:
     output_shapes: tuple[Shape]
     window: Window
     depth_multiplier: int
+    runs: Runs
     low: np.float32
     high: np.float32
 
@@ -280,7 +287,8 @@ def depthwise_conv_2d_float_params(node: Node) -> FloatDepthwiseParams:
     """Checks and decodes DEPTHWISE_CONV_2D with filter, input and bias in float32; see depthwise_conv_2d_params."""
     _, filter_, window, multiplier, output_shape = _decode(node, "FLOAT32")
     check_finite(node, filter_)
-    return FloatDepthwiseParams((output_shape,), window, multiplier, *fused_float_range(node))
+    runs = runs_of(window, output_shape[3])
+    return FloatDepthwiseParams((output_shape,), window, multiplier, runs, *fused_float_range(node))
 
 
 def depthwise_conv_2d_float(params: FloatDepthwiseParams, arrays: Sequence[Array | None]) -> tuple[Array]:
@@ -294,8 +302,8 @@ def depthwise_conv_2d_float(params: FloatDepthwiseParams, arrays: Sequence[Array
     assert filter_ is not None
     output = np.empty((len(x), *params.output_shapes[0][1:]), np.float32)
     x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
-    taps = _along_runs(filter_.reshape(-1, filter_.shape[3]), params.window)
-    for runs, target in _runs(x, params.window, 0, np.float32, output):
+    taps = _along_runs(filter_.reshape(-1, filter_.shape[3]), params.runs)
+    for runs, target in _in_runs(x, params.runs, 0, np.float32, output):
         total = np.zeros(runs[0].shape, np.float32)
         product = scratch("depthwise.float product", total.shape, np.float32)
         with np.errstate(all="ignore"):

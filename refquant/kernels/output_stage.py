@@ -114,7 +114,7 @@ class SpreadRounding:
 def prepare_finish(stage: OutputStage, constant: Int64, bound: int) -> Finish:
     """The stage for sums of at most `bound` in magnitude, to which constant (channels,) is added."""
     spread = None
-    if stage.dtype == np.int8:
+    if stage.dtype == np.int8 and constant.size:
         if stage.requantizer is DOUBLE_ROUNDING:
             spread = _spread_double_rounding(stage, constant, bound)
         elif stage.requantizer is FLOAT64_ROUND:
@@ -172,6 +172,8 @@ def _spread(
 def finish(f: Finish, sums: Array, out: Array) -> None:
     """Writes the outputs of `sums` into `out`, both contiguous rows of channels. sums: integers in any dtype."""
     stage = f.stage
+    if not out.size:
+        return
     if f.spread is not None:
         _finish_spread(f.spread, stage.zero_point, sums.reshape(-1), out.reshape(-1))
         return

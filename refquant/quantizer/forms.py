@@ -17,7 +17,16 @@ from dataclasses import dataclass, replace
 
 from refquant.model.graph import Graph
 from refquant.quantizer.parameters import Parameters
-from refquant.quantizer.propagate import Spread, Use, Value, float_operands, is_quantized, rule_of
+from refquant.quantizer.propagate import (
+    Requantization,
+    Spread,
+    Use,
+    Value,
+    float_operands,
+    is_quantized,
+    is_worked,
+    rule_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,19 @@ class _Planner:
     def is_carried(self, use: Use) -> bool:
         return use.operator in self.carried
 
+    def asked(self, value: Value) -> list[Requantization]:
+        """The requantizations to carry out.
+
+        The converter forgets those of a tensor whose producer and readers both ask, and of one whose producer it never
+        looks at. If an int8 operator asks, it fails later, as its operands disagree; then they are carried out here.
+        """
+        asked = value.requantizations
+        by_readers = [use for request in asked for use in request.users]
+        own = any(not request.users for request in asked)
+        unseen = value.producer is not None and not is_worked(self.graph.operators[value.producer])
+        forgotten = (own and bool(by_readers)) or unseen
+        return [] if forgotten and not any(self.reads_int8(use) for use in by_readers) else asked
+
     def form(self, form: Form) -> int:
         self.forms.append(form)
         return len(self.forms) - 1
@@ -124,7 +146,7 @@ class _Planner:
             return is_quantized(self.graph, value)
         if value.producer in self.carried:
             return not (is_quantized(self.graph, value) and len(readers) < len(value.uses))
-        own = any(not request.users for request in value.requantizations)
+        own = any(not request.users for request in self.asked(value))
         return self.is_int8[value.producer] or (own and is_quantized(self.graph, value))
 
     def elements(self, tensor: int) -> int:
@@ -191,7 +213,7 @@ class _Planner:
             self.read(others, self.form(Form(value.tensor, None, "constant")))
 
     def plan_result(self, value: Value, position: int, number: int) -> None:
-        own = [request.parameters for request in value.requantizations if not request.users]
+        own = [request.parameters for request in self.asked(value) if not request.users]
         main, origin = value.parameters, "range" if value.calibrated else "spread"
         if self.is_int8[position]:
             assert main is not None
@@ -234,7 +256,7 @@ class _Planner:
 
     def folds_into_producer(self, value: Value, position: int) -> bool:
         """All readers ask a free operator's result for the same other parameters: it just gets them."""
-        rule, asked = rule_of(self.graph.operators[position]), value.requantizations
+        rule, asked = rule_of(self.graph.operators[position]), self.asked(value)
         free = rule.quantizable and not rule.same_scale and rule.fixed_output is None
         return free and len(asked) == 1 and set(value.uses) <= set(asked[0].users)
 
@@ -246,7 +268,7 @@ class _Planner:
         `main`: the int8 form. `before`: what `main` was quantized from (float32, uint8 or other int8), if anything.
         `raw`: the float32 form, if there is one already.
         """
-        asked = [request for request in value.requantizations if request.users]
+        asked = [request for request in self.asked(value) if request.users]
         takes_all = len(value.uses) <= len(asked)
         quantized = main
         for number, request in enumerate(asked):

@@ -89,10 +89,12 @@ def is_quantized(graph: Graph, value: Value) -> bool:
     """Whether the value has an int8 form. Parameters do not count at a result that its operator cannot convert."""
     if value.parameters is None:
         return False
-    if value.calibrated or value.producer is None:
-        return True
-    rule = rule_of(graph.operators[value.producer])
-    return rule.quantizable or rule.same_scale
+    return value.calibrated or value.producer is None or is_worked(graph.operators[value.producer])
+
+
+def is_worked(operator: Operator) -> bool:
+    """Whether the worklist holds the operator at all: it may become int8, or passes parameters on."""
+    return rule_of(operator).quantizable or rule_of(operator).same_scale
 
 
 # 1. redundant ranges
@@ -237,7 +239,7 @@ class _Worklist:
         self.done: set[int | Value] = set()
         self._split_constants()
         constants = [value for value in self.values if value.constant is not None]
-        worked = [i for i, op in enumerate(graph.operators) if rule_of(op).quantizable or rule_of(op).same_scale]
+        worked = [position for position, operator in enumerate(graph.operators) if is_worked(operator)]
         self.stack: list[int | Value] = [*reversed(constants), *worked]
 
     def _split_constants(self) -> None:

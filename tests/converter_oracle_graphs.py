@@ -31,7 +31,7 @@ class Builder:
     buffers: list[bytes] = field(default_factory=lambda: [b""])
     inputs: list[int] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
-    zero_outputs: bool = False
+    extra_outputs: tuple[int, ...] = ()
 
     def range(self) -> Quantization | None:
         rng = self.rng
@@ -494,3 +494,164 @@ TABLE_ROWS = (
     Row("UNPACK", (2, 4), ("x",), ((4,), (4,)), {"num": 2, "axis": 0}, "UnpackOptions"),
 )  # fmt: skip
 TABLE_OPS = {row.op: row for row in TABLE_ROWS}
+
+
+# graphs that reach one rule of the propagation each; a builder gives the tensors that have no range
+
+
+def _concatenate(b: Builder, *inputs: int) -> int:
+    shape = (*b.shape(inputs[0])[:-1], sum(b.shape(t)[-1] for t in inputs))
+    options = {"axis": len(shape) - 1, "fused_activation_function": "NONE"}
+    return b.op("CONCATENATION", list(inputs), [shape], options, "ConcatenationOptions")[0]
+
+
+def _only(made: list[int]) -> int:
+    (tensor,) = made
+    return tensor
+
+
+def folded_requantization(b: Builder) -> list[int]:
+    """The sum may take the scale that the concatenation asks for: no QUANTIZE between them."""
+    x = b.input(IMAGE)
+    return [_concatenate(b, x, _only(add(b, x)))]
+
+
+def folded_requantization_of_two_reads(b: Builder) -> list[int]:
+    x = b.input(IMAGE)
+    a = _only(add(b, x))
+    return [_concatenate(b, x, a, a)]
+
+
+def requests_of_all_readers(b: Builder) -> list[int]:
+    """Two concatenations ask one tensor for two scales, and nobody reads it as it is."""
+    v = _only(relu(b, b.input(IMAGE)))
+    return [_concatenate(b, b.input(IMAGE), v), _concatenate(b, b.input(IMAGE), v)]
+
+
+def requests_of_some_readers(b: Builder) -> list[int]:
+    v = _only(relu(b, b.input(IMAGE)))
+    leaky_relu(b, v)
+    return [_concatenate(b, b.input(IMAGE), v), _concatenate(b, b.input(IMAGE), v)]
+
+
+def carried_past_a_pool(b: Builder) -> list[int]:
+    """The input's scale comes from the maximum; nobody comes back to the pool, but DEQUANTIZE moves behind it."""
+    x = b.input(IMAGE)
+    average_pool_2d(b, x)
+    maximum(b, x, b.input(IMAGE))
+    return []
+
+
+def carried_past_two(b: Builder) -> list[int]:
+    x = b.input((1, 8, 8, 4))
+    (p,) = average_pool_2d(b, x)
+    (q,) = max_pool_2d(b, p)
+    maximum(b, x, b.input((1, 8, 8, 4)))
+    return [p, q]
+
+
+def not_carried_past_a_pad(b: Builder) -> list[int]:
+    """Padding makes the tensor larger, so the DEQUANTIZE stays in front and PAD stays float."""
+    x = b.input(IMAGE)
+    pad(b, x)
+    maximum(b, x, b.input(IMAGE))
+    return []
+
+
+def worklist_order(b: Builder) -> list[int]:
+    (p,) = pad(b, b.input((1, 2, 2, 1)))
+    (m,) = minimum(b, p, b.constant(np.ones(1, np.float32)))
+    (q,) = pad(b, m)
+    return [m, q, _concatenate(b, q, q, q), _only(maximum(b, m, p))]
+
+
+def fixed_output_requantized(b: Builder) -> list[int]:
+    """TANH keeps 1/128; the concatenation reads it through a QUANTIZE."""
+    x = b.input(IMAGE)
+    _concatenate(b, _only(tanh(b, x)), _only(relu(b, x)))
+    return []
+
+
+def fixed_output_of_a_float_operator(b: Builder) -> list[int]:
+    """TANH stays float for want of its input's range: two QUANTIZE follow it."""
+    x = b.input(IMAGE)
+    t = _only(tanh(b, x))
+    tanh(b, _only(pad(b, t)))
+    return [x, t]
+
+
+def producer_and_reader_ask(b: Builder) -> list[int]:
+    """TANH and a concatenation that stays float ask for two scales: the converter forgets both."""
+    x = b.input(IMAGE)
+    s, t = _only(sin(b, x)), _only(tanh(b, x))
+    _concatenate(b, t, s)
+    maximum(b, t, b.input(IMAGE))
+    return []
+
+
+def unseen_producer(b: Builder) -> list[int]:
+    """A float operator's result of which a float concatenation asks another scale: nothing happens."""
+    x = b.input(IMAGE)
+    s, t = _only(sin(b, x)), _only(floor(b, x))
+    average_pool_2d(b, s)
+    return [_concatenate(b, b.input(IMAGE), s, t), t]
+
+
+def output_and_readers(b: Builder) -> list[int]:
+    """A tensor that is an output, goes to an int8 operator and to a float one."""
+    v = _only(relu(b, b.input(IMAGE)))
+    average_pool_2d(b, v)
+    sin(b, v)
+    b.extra_outputs = (v,)
+    return []
+
+
+def multiplied_by_more_than_one(b: Builder) -> list[int]:
+    """MUL of version 3: the product of the input scales exceeds the output scale."""
+    x = b.input(IMAGE)
+    b.tensors[x] = replace(b.tensors[x], quantization=Quantization(min=(-1000.0,), max=(1000.0,)))
+    (m,) = mul(b, x, b.constant(np.full(4, 1000, np.float32)))
+    b.tensors[m] = replace(b.tensors[m], quantization=Quantization(min=(-1.0,), max=(1.0,)))
+    return []
+
+
+def constant_read_in_three_ways(b: Builder) -> list[int]:
+    """One constant as an addend, as a bias and in a concatenation."""
+    x = b.input((1, 1, 1, 3))
+    c = b.constant(np.array([0.5, -3.0, 2.5], np.float32))
+    (a,) = add(b, x, c)
+    conv_2d_with(b, a, b.weights((3, 1, 1, 3), 0), c)
+    d = b.constant(np.array([[[[1.0, 2.0, 3.0]]]], np.float32))
+    _concatenate(b, a, d)
+    add(b, a, d)
+    return []
+
+
+RULE_GRAPHS = {
+    build.__name__: build
+    for build in (
+        folded_requantization,
+        folded_requantization_of_two_reads,
+        requests_of_all_readers,
+        requests_of_some_readers,
+        carried_past_a_pool,
+        carried_past_two,
+        not_carried_past_a_pad,
+        worklist_order,
+        fixed_output_requantized,
+        fixed_output_of_a_float_operator,
+        producer_and_reader_ask,
+        unseen_producer,
+        output_and_readers,
+        multiplied_by_more_than_one,
+        constant_read_in_three_ways,
+    )
+}
+
+
+def rule_graph(name: str, rng: np.random.Generator) -> Model:
+    """A graph of RULE_GRAPHS with drawn ranges."""
+    b = Builder(rng)
+    for tensor in RULE_GRAPHS[name](b):
+        b.tensors[tensor] = replace(b.tensors[tensor], quantization=None)
+    return b.model(b.extra_outputs)

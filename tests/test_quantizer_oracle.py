@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 import zlib
@@ -18,11 +19,13 @@ import refquant
 from converter_oracle import converter
 from converter_oracle_graphs import (
     OTHER_OPS,
+    RULE_GRAPHS,
     SLICE_OPS,
     TABLE_OPS,
     Builder,
     conv_2d_with,
     random_dag,
+    rule_graph,
     single_op,
     with_ranges,
 )
@@ -262,6 +265,15 @@ def test_every_row_of_the_table(op: str) -> None:
         TABLE_OPS[op](b)
         tally.check(b.model(), *drawn_options(rng), versions=True)
     assert tally.graphs == 4
+
+
+@pytest.mark.parametrize("name", RULE_GRAPHS)
+def test_rules_of_the_propagation(name: str) -> None:
+    """Graphs that each reach one rule; every combination of input and output types, versions included."""
+    tally = Tally()
+    for seed, io in enumerate(itertools.product(IO_TYPES, IO_TYPES)):
+        tally.check(rule_graph(name, np.random.default_rng([16, seed])), io, versions=True)
+    assert tally.graphs == 9
 
 
 SAME_SCALE_OPS = {

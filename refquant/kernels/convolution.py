@@ -28,6 +28,10 @@ from refquant.model.graph import Array
 # cache, and the calls cost little.
 COLUMN_ELEMENTS = 1 << 17
 OUTPUT_ELEMENTS = 1 << 17
+# Products of so many multiplications are small to OpenBLAS, which then multiplies without packing the matrices first;
+# that is worth it where few calls of many rows do.
+SMALL_PRODUCT = 1_000_000
+FEWEST_ROWS = 192
 SHORT_ROW = 16  # elements that are copied one by one rather than in a run
 INT8_MAGNITUDE = 128
 
@@ -215,7 +219,11 @@ def _as_matrix(columns: Array) -> Array:
 def _multiply(a: Array, matrix: PreparedMatrix, out: Array) -> None:
     """out = a @ matrix, exactly, for |a| <= INT8_MAGNITUDE."""
     if len(matrix.pieces) == 1 and out.flags.c_contiguous:
-        np.matmul(a, matrix.pieces[0][1], out=out.reshape(len(a), out.shape[-1]))
+        filter_, out = matrix.pieces[0][1], out.reshape(len(a), out.shape[-1])
+        rows = max(SMALL_PRODUCT // max(filter_.size, 1), 1)
+        step = rows if rows >= FEWEST_ROWS else max(len(a), 1)
+        for start in range(0, len(a), step):
+            np.matmul(a[start : start + step], filter_, out=out[start : start + step])
     else:
         out[...] = exact_matmul(a, matrix, INT8_MAGNITUDE).reshape(out.shape)
 

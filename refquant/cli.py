@@ -6,8 +6,12 @@ Exit codes: 0 = done or equal, 1 = differs, 2 = usage or bad input. Results go t
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
+import os
+import sys
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +36,7 @@ app = typer.Typer(
     help="The open reference for TFLite's integer arithmetic.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -41,14 +46,28 @@ ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file
 
 def main() -> None:
     """Entry point: every error of refquant is one line on stderr and exit code 2."""
+    warnings.showwarning = _print_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no box characters still shows the table
     try:
         app(standalone_mode=True)
     except RefquantError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted")
-    except BrokenPipeError:
-        raise SystemExit(0) from None
+    except OSError as error:  # stdout that cannot be written
+        _fail(f"the output cannot be written: {error.strerror or error}")
+
+
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print_error(f"refquant: warning: {message}")
+
+
+class _Console(Console):
+    """A console whose reader may leave (`| head`): the command goes on, and its exit code still tells the result."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(text: str) -> None:
@@ -63,8 +82,8 @@ def print_error(text: str) -> None:
 
 def _out() -> Console:
     """stdout for people; wide enough for whole names where the output is not a terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=max(console.width, 160))
+    console = _Console(highlight=False)
+    return console if console.is_terminal else _Console(highlight=False, width=max(console.width, 160))
 
 
 def _print_json(value: Any) -> None:
@@ -94,7 +113,8 @@ def _plain(value: Any) -> Any:
 def _progress(what: str, total: int | None) -> Iterator[Any]:
     """A progress bar on stderr that vanishes when done; yields a function of the number done so far."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
 
@@ -111,7 +131,7 @@ def _read_arrays(path: Path) -> Array | list[Array] | dict[str, Array]:
             arrays = {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise InvalidInput(f"{path}: there is no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+    except Exception as error:  # whatever NumPy, zipfile and zlib find wrong with the bytes
         raise InvalidInput(f"{path}: not a readable .npy or .npz file of plain arrays ({error})") from None
     if not arrays:
         raise InvalidInput(f"{path}: the file holds no array")
@@ -121,7 +141,7 @@ def _read_arrays(path: Path) -> Array | list[Array] | dict[str, Array]:
 
 
 def _samples(path: Path, limit: int | None) -> tuple[Iterable[Any], int]:
-    """(samples, their number) of a .npy or .npz file: dim 0 of each array counts them; each sample keeps a batch of 1."""
+    """(samples, their number) of a .npy or .npz file; dim 0 of each array counts them, each keeps a batch of 1."""
     arrays = _read_arrays(path)
     parts = (
         arrays if isinstance(arrays, dict) else dict(enumerate([arrays] if isinstance(arrays, np.ndarray) else arrays))
@@ -207,7 +227,8 @@ def _tensor_table(graph: GraphSummary, title: str) -> Table:
 
 
 def _short(name: str, limit: int = 56) -> str:
-    """The name's beginning where it is long; --json has it whole."""
+    """The name's beginning where it is long, in printable characters; --json has it whole."""
+    name = "".join(c if c.isprintable() else "?" for c in name)
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
@@ -238,7 +259,8 @@ def run(
     loaded = refquant.load(model)
     arrays = _read_arrays(inputs)
     names = [loaded.graph.tensors[index].name for index in loaded.graph.outputs]
-    with _progress("running", None) as progress:
+    _keep_apart(output, model, inputs)
+    with _progress("running", _count(arrays)) as progress:
         outputs = refquant.run(loaded, arrays, runtime=runtime, overflow=overflow, progress=progress)
     if output is not None:
         write_whole(output, lambda file: _write_npz(file, _unique(names, outputs)))
@@ -260,6 +282,19 @@ def run(
         shape = "x".join(map(str, array.shape)) or "scalar"
         table.add_row(escape(name), array.dtype.name, shape, low, high, first + (" …" if array.size > 10 else ""))
     _out().print(table)
+
+
+def _count(arrays: Array | list[Array] | dict[str, Array]) -> int:
+    """How many samples the arrays seem to hold: the largest dim 0."""
+    parts = arrays.values() if isinstance(arrays, dict) else [arrays] if isinstance(arrays, np.ndarray) else arrays
+    return max((array.shape[0] for array in parts if array.ndim), default=1)
+
+
+def _keep_apart(output: Path | None, *inputs: Path | None) -> None:
+    """InvalidInput if the output would overwrite an input."""
+    for path in inputs:
+        if output is not None and path is not None and output.exists() and path.exists() and output.samefile(path):
+            raise InvalidInput(f"{output}: is an input of this command; write to another file")
 
 
 def _unique(names: list[str], arrays: list[Array]) -> dict[str, Array]:
@@ -289,6 +324,7 @@ def calibrate(
     as_json: JsonFlag = False,
 ) -> None:
     """Run a float model on samples and keep the range of every tensor."""
+    _keep_apart(output, model, samples)
     calibration = _calibrate(refquant.load(model), samples, limit)
     calibration.save(output)
     _print_ranges(calibration, as_json)
@@ -332,6 +368,7 @@ def quantize(
     """Quantize a float model as the TFLite converter does."""
     if sum(source is not None for source in (samples, calibration, ranges_from)) != 1:
         raise InvalidInput("give one of --samples, --calibration, --ranges-from")
+    _keep_apart(output, model, samples, calibration, ranges_from)
     loaded = refquant.load(model)
     if samples is not None:
         ranges = _calibrate(loaded, samples, limit)
@@ -366,6 +403,36 @@ def quantize(
     console.print(f"operators: {len(before.operators)} before, {len(after.operators)} now")
     if float_operators:
         console.print(escape(f"left in float: {', '.join(sorted(set(float_operators)))}"))
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A .tflite file.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="A .tflite file.", show_default=False)],
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare parameters and constants of two models, slot by slot; exit code 1 if they differ."""
+    comparison = refquant.compare_models(first, second)
+    if as_json:
+        _print_json({"equal": comparison.equal, **_plain(comparison)})
+    else:
+        typer.echo(str(comparison))
+    raise typer.Exit(0 if comparison.equal else 1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"refquant {refquant.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The open reference for TFLite's integer arithmetic."""
 
 
 @app.command()

@@ -333,7 +333,8 @@ ERRATA: tuple[Erratum, ...] = (
         runtime="tflite_ref",
         versions="LiteRT 2.3.0",
         what=(
-            "NaN, infinity and |x / scale| of 2^31 or more are cast to int32, which is undefined: on x86 both infinities give the same code."
+            "NaN, infinity and |x / scale| of 2^31 or more are cast to int32, which is undefined: on x86 both "
+            "infinities give the same code."
         ),
         treatment="refused",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/quantize.cc",),
@@ -422,7 +423,8 @@ ERRATA: tuple[Erratum, ...] = (
         runtime="tflite_ref",
         versions="LiteRT 2.3.0",
         what=(
-            "The reference resolver has no ELU; refquant's is proved against the optimized one's (BUILTIN_WITHOUT_DEFAULT_DELEGATES)."
+            "The reference resolver has no ELU; refquant's is proved against the optimized resolver's "
+            "(BUILTIN_WITHOUT_DEFAULT_DELEGATES)."
         ),
         treatment="reproduced",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/register_ref.cc",),

@@ -2,7 +2,10 @@
 
 
 class RefquantError(Exception):
-    """Base of every error that refquant raises on purpose."""
+    """Base of every error that refquant raises on purpose. The message is one line of printable characters."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class MalformedModel(RefquantError):
@@ -17,7 +20,7 @@ class UnsupportedModel(RefquantError):
     """The model is valid, but refquant does not build this operator, type or option."""
 
 
-class InvalidInput(RefquantError):
+class InvalidInput(RefquantError, ValueError):
     """An array, name or option handed in by the caller does not fit the model."""
 
 

@@ -5,15 +5,27 @@ Source: google-ai-edge/LiteRT, tflite/python/interpreter.py.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from refquant.errors import InvalidInput
+from refquant.errors import InvalidInput, UnsupportedModel
 from refquant.model.graph import Array, Quantization, Tensor
-from refquant.program import Program, Value, as_model, check_array, execute, prepare
+from refquant.program import (
+    MOST_ELEMENTS,
+    Program,
+    Value,
+    as_model,
+    check_array,
+    execute,
+    narrow_named,
+    prepare,
+    zero_variables,
+)
 from refquant.runtimes import runtime_named
 
 
@@ -29,13 +41,18 @@ class Interpreter:
         self,
         model_path: str | Path | None = None,
         model_content: bytes | None = None,
+        *,
         runtime: str = "tflite_ref",
         experimental_preserve_all_tensors: bool = False,
+        num_threads: int | None = None,  # LiteRT's; accepted, and without effect: no result depends on it
         overflow: str = "wrap",
     ) -> None:
         if (model_path is None) == (model_content is None):
             raise InvalidInput("give either model_path or model_content")
-        self._model = as_model(model_path if model_path is not None else model_content or b"")
+        if model_content is not None and not isinstance(model_content, bytes | bytearray | memoryview):
+            raise InvalidInput(f"model_content must be bytes, not {type(model_content).__name__}")
+        narrow_named(overflow)
+        self._model = as_model(model_path if model_path is not None else bytes(model_content or b""))
         self._runtime = runtime_named(runtime)
         self._overflow = overflow
         self._preserve = experimental_preserve_all_tensors
@@ -47,11 +64,11 @@ class Interpreter:
         """Prepares the model for the present input shapes. Errors: InvalidModel, UnsupportedModel."""
         self._program = prepare(self._model, self._runtime, self._overflow, self._resized)
         kept = self._values
-        self._values = dict(self._program.known)
+        self._values = {**self._program.known, **zero_variables(self._model)}
         for index in self._model.graph.inputs:
             tensor, shape = self._model.graph.tensors[index], self._program.shapes[index]
             old = kept.get(index)
-            self._values[index] = old if old is not None and old.shape == shape else np.zeros(shape, tensor.dtype)
+            self._values[index] = old if old is not None and old.shape == shape else _zeros(shape, tensor)
 
     def invoke(self) -> None:
         """Runs the model on the inputs set."""
@@ -59,7 +76,8 @@ class Interpreter:
         inputs = {index: Value(self._values[index]) for index in self._model.graph.inputs}
         kept: dict[int, Value] = {}
         outputs = execute(program, inputs, keep=kept.__setitem__ if self._preserve else None)
-        self._values.update((index, value.array) for index, value in {**kept, **outputs}.items())
+        # Copies: a kernel that only reshapes gives a view of what the caller may overwrite.
+        self._values.update((index, np.array(value.array)) for index, value in {**kept, **outputs}.items())
 
     def set_tensor(self, tensor_index: int, value: Array) -> None:
         """Copies an array into an input tensor. InvalidInput for another dtype or shape."""
@@ -73,7 +91,7 @@ class Interpreter:
                 f"input '{tensor.name}' has shape {shape}, but the array has shape {array.shape}; "
                 "call resize_tensor_input and allocate_tensors first to run another shape"
             )
-        self._values[tensor_index] = np.array(array)
+        self._values[tensor_index][...] = array  # in place: views that `tensor` gave stay views of the input
 
     def get_tensor(self, tensor_index: int) -> Array:
         """A copy of a tensor's value."""
@@ -89,9 +107,7 @@ class Interpreter:
         tensor = self._tensor(input_index)
         if input_index not in self._model.graph.inputs:
             raise InvalidInput(f"tensor {input_index} ('{tensor.name}') is not an input of the model")
-        shape = tuple(int(size) for size in tensor_size)
-        if any(size < 0 for size in shape):
-            raise InvalidInput(f"input '{tensor.name}': a shape cannot hold a negative size, as {shape} does")
+        shape = _shape(tensor_size, tensor)
         if strict:
             signature = tensor.shape_signature if tensor.shape_signature is not None else tensor.shape
             if len(shape) != len(signature) or any(
@@ -99,11 +115,13 @@ class Interpreter:
             ):
                 raise InvalidInput(f"input '{tensor.name}': {shape} changes a dimension that {signature} fixes")
         self._resized[input_index] = shape
-        self._program = None
+        if self._program is not None and self._program.shapes[input_index] != shape:
+            self._program = None
 
     def reset_all_variables(self) -> None:
         """Sets every variable tensor to zero."""
         self._allocated()
+        self._values.update(zero_variables(self._model))
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """One dictionary per input, as the LiteRT Interpreter gives."""
@@ -132,14 +150,15 @@ class Interpreter:
         signatures = {signature.key: signature for signature in self._model.signatures}
         if signature_key is None:
             if len(signatures) != 1:
-                raise InvalidInput(f"the model has {len(signatures)} signatures; name one of: {', '.join(signatures)}")
+                names = ", ".join(signatures) or "none"
+                raise InvalidInput(f"the model has {len(signatures)} signatures; give the key of one: {names}")
             signature_key = next(iter(signatures))
         if signature_key not in signatures:
             raise InvalidInput(f"no signature '{signature_key}'; there are: {', '.join(signatures) or 'none'}")
         signature = signatures[signature_key]
         if signature.subgraph != 0:
-            raise InvalidInput(f"signature '{signature_key}' runs subgraph {signature.subgraph}; only 0 can be run")
-        return SignatureRunner(self, dict(signature.inputs), dict(signature.outputs))
+            raise UnsupportedModel(f"signature '{signature_key}' runs subgraph {signature.subgraph}; only 0 is built")
+        return SignatureRunner(self, dict(sorted(signature.inputs)), dict(sorted(signature.outputs)))
 
     def _allocated(self) -> Program:
         if self._program is None:
@@ -148,7 +167,7 @@ class Interpreter:
 
     def _tensor(self, index: int) -> Tensor:
         tensors = self._model.graph.tensors
-        if not 0 <= index < len(tensors):
+        if not isinstance(index, int | np.integer) or not 0 <= index < len(tensors):
             raise InvalidInput(f"there is no tensor {index}; the model has {len(tensors)}")
         return tensors[index]
 
@@ -162,9 +181,16 @@ class Interpreter:
             )
         return self._values[index]
 
+    def _shape_now(self, index: int, tensor: Tensor) -> tuple[int, ...]:
+        if self._program is None:
+            return self._resized.get(index, tensor.shape)
+        if index in self._values:
+            return self._values[index].shape
+        return self._program.shapes.get(index, tensor.shape)
+
     def _details(self, index: int) -> dict[str, Any]:
         tensor = self._tensor(index)
-        shape = tensor.shape if self._program is None else self._program.shapes.get(index, tensor.shape)
+        shape = self._shape_now(index, tensor)
         signature = tensor.shape_signature if tensor.shape_signature is not None else tensor.shape
         quantization = tensor.quantization or Quantization()
         scales = np.array(quantization.scale, np.float32)
@@ -185,6 +211,26 @@ class Interpreter:
             },
             "sparsity_parameters": {},
         }
+
+
+def _shape(sizes: Any, tensor: Tensor) -> tuple[int, ...]:
+    """The sizes as a shape; InvalidInput unless they are a flat list of whole numbers >= 0 that TFLite can count."""
+    try:
+        shape = tuple(operator.index(size) for size in sizes)
+    except TypeError:
+        shape = (-1,)
+    if any(size < 0 for size in shape):
+        raise InvalidInput(f"input '{tensor.name}': a shape is a list of whole numbers >= 0, not {sizes!r}")
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise InvalidInput(f"input '{tensor.name}': {shape} has more than {MOST_ELEMENTS:,} elements")
+    return shape
+
+
+def _zeros(shape: tuple[int, ...], tensor: Tensor) -> Array:
+    try:
+        return np.zeros(shape, tensor.dtype)
+    except MemoryError:
+        raise InvalidInput(f"input '{tensor.name}': shape {shape} needs more memory than there is") from None
 
 
 class SignatureRunner:

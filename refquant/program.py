@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from refquant.arithmetic.exact import NARROW
+from refquant.arithmetic.exact import NARROW, Narrow
 from refquant.errors import InvalidInput, InvalidModel, RefquantError, UnsupportedModel
 from refquant.kernels.kernel import Batching, Kernel, Node, Operand, Shape
 from refquant.kernels.table import TYPE_OPERAND
@@ -26,6 +27,7 @@ Inputs = Array | Sequence[Array] | Mapping[str, Array]
 
 # Samples run together while the largest tensor of all of them stays below this many bytes.
 BLOCK_BYTES = 4 << 20
+MOST_ELEMENTS = 2**31 - 1  # of one tensor: TFLite counts elements in an int (RuntimeShape::FlatSize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,13 @@ def _kernel_for(operator: Operator, operands: Sequence[Operand | None], runtime:
     return by_type[decider.type]
 
 
+def narrow_named(overflow: str) -> Narrow:
+    """How int32 accumulators are narrowed: "wrap" or "error". InvalidInput for anything else."""
+    if not isinstance(overflow, str) or overflow not in NARROW:
+        raise InvalidInput(f"overflow='{overflow}': must be one of {', '.join(NARROW)}")
+    return NARROW[overflow]
+
+
 def prepare(
     model: Model, runtime: Runtime, overflow: str = "wrap", input_shapes: Mapping[int, Shape] | None = None
 ) -> Program:
@@ -80,12 +89,12 @@ def prepare(
     overflow: "wrap" (int32 accumulators wrap as the runtime's do) or "error". input_shapes: tensor index -> shape, for
     inputs that were resized. Errors: InvalidModel, UnsupportedModel, naming operator and place.
     """
-    if overflow not in NARROW:
-        raise InvalidInput(f"overflow='{overflow}': must be one of {', '.join(NARROW)}")
+    narrow_named(overflow)
     check_quantized_dimensions(model)
     graph = model.graph
     shapes: dict[int, Shape] = {index: graph.tensors[index].shape for index in graph.inputs}
     shapes.update(input_shapes or {})
+    shapes.update((index, tensor.shape) for index, tensor in enumerate(graph.tensors) if tensor.is_variable)
     known: dict[int, Array] = {}
     computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
     for index, tensor in enumerate(graph.tensors):
@@ -104,7 +113,7 @@ def prepare(
             last_use[index] = max(last_use[index], position)
         if step.params is not None:
             shapes.update(
-                (index, shape)
+                (index, _countable(shape, place))
                 for index, shape in zip(operator.outputs, step.params.output_shapes, strict=True)
                 if shape is not None
             )
@@ -146,6 +155,13 @@ def _prepare_step(
     with _told_with_its_place(place):
         params = kernel.prepare(node) if ready else None
     return Step(node, kernel, operator.inputs, operator.outputs, params)
+
+
+def _countable(shape: Shape, place: str) -> Shape:
+    """The shape; UnsupportedModel if it has more elements than TFLite's int32 counts."""
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise UnsupportedModel(f"{place}: an output of shape {shape} has more than {MOST_ELEMENTS:,} elements")
+    return shape
 
 
 def _options(operator: Operator) -> Mapping[str, Any]:
@@ -253,6 +269,12 @@ def _run_loop(step: Step, values: Sequence[Value | None], samples: int) -> tuple
     return tuple(stacked)
 
 
+def zero_variables(model: Model) -> dict[int, Array]:
+    """The variable tensors as they are before the first run."""
+    tensors = enumerate(model.graph.tensors)
+    return {index: np.zeros(tensor.shape, tensor.dtype) for index, tensor in tensors if tensor.is_variable}
+
+
 @contextmanager
 def _told_with_its_place(place: str) -> Iterator[None]:
     """Memory that runs out, and a fault of refquant itself, as one line that names the operator."""
@@ -280,6 +302,7 @@ def execute(
     """
     graph = program.model.graph
     values: dict[int, Value] = {index: Value(array) for index, array in program.known.items()}
+    values.update((index, Value(array)) for index, array in zero_variables(program.model).items())
     values.update(inputs)
     for position, step in enumerate(program.steps):
         if not all(index in program.known for index in step.outputs):
@@ -304,6 +327,8 @@ def as_model(model: ModelLike) -> Model:
 def check_array(array: Array, tensor: Tensor) -> Array:
     """The array, if its dtype is the tensor's; else InvalidInput with what to do."""
     array = np.asarray(array)
+    if array.dtype.newbyteorder("=") == tensor.dtype:
+        return array.astype(tensor.dtype, copy=False)  # a foreign byte order is no other type
     if array.dtype != tensor.dtype:
         raise InvalidInput(
             f"input '{tensor.name}' takes {tensor.dtype.name} ({tensor.type}), but the array is {array.dtype.name}; "
@@ -336,6 +361,8 @@ def _named_inputs(model: Model, inputs: Inputs) -> list[tuple[int, Array]]:
         if missing:
             raise InvalidInput(f"the input '{missing[0]}' is missing")
         return [(index, np.asarray(given[index])) for index in graph.inputs]
+    if not isinstance(inputs, np.ndarray | list | tuple):
+        raise InvalidInput(f"inputs must be an array, a list of arrays or a dictionary, not {type(inputs).__name__}")
     arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
     if len(arrays) != len(graph.inputs):
         raise InvalidInput(f"the model has {len(graph.inputs)} inputs, but {len(arrays)} arrays were given")

@@ -31,6 +31,7 @@ ROOMS = (
     "data",
     "demo",
     "cli",
+    "__main__",
 )
 
 CORE = {"numpy", "flatbuffers", "tflite"}

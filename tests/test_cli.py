@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +167,53 @@ def test_failed_writes_leave_what_was_there(refq, tmp_path: Path) -> None:
     bad(refq("run", tmp_path / "m.tflite", "-i", tmp_path / "x.npy", "-o", target), "has shape")
     assert target.read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.tflite", "out.npz", "x.npy"]
+
+
+def test_an_input_is_never_overwritten(refq, scans: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.tflite"
+    copy.write_bytes(data_file(FLOAT).read_bytes())
+    bad(refq("quantize", copy, "-s", scans, "-o", copy), "is an input of this command")
+    assert copy.read_bytes() == data_file(FLOAT).read_bytes()
+
+
+def test_arrays_with_broken_bytes_are_one_line(refq, tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", np.zeros((1, 8, 8), np.int8))
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    data[60:70] = b"\xff" * 10
+    (tmp_path / "x.npz").write_bytes(data)
+    bad(refq("run", data_file(INT8), "-i", tmp_path / "x.npz"), "not a readable .npy or .npz file")
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d,), }" % 10**30
+    (tmp_path / "huge.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    bad(refq("run", data_file(INT8), "-i", tmp_path / "huge.npy"), "not a readable .npy or .npz file")
+
+
+def test_diff_tells_by_its_exit_code(refq) -> None:
+    assert refq("diff", data_file(INT8), data_file(INT8)).code == 0
+    other = refq("diff", data_file(INT8), data_file("golden/models/digits_cnn_int8_floatio.tflite"), "--json")
+    assert other.code == 1
+    assert json.loads(other.out)["equal"] is False
+
+
+def test_names_cannot_steer_the_terminal(refq, tmp_path: Path) -> None:
+    model = one_op("ABS", [T((1,), "INT32", name="\x1b[31mred")], [T((1,), "INT32")])
+    refquant.save(model, tmp_path / "m.tflite")
+    assert "\x1b" not in refq("inspect", tmp_path / "m.tflite").out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    command = [sys.executable, "-m", "refquant", "inspect", str(data_file(INT8))]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_leaves_does_not_change_the_verdict() -> None:
+    command = f"'{sys.executable}' -m refquant demo | head -1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "Traceback" not in result.stderr
 
 
 def test_usage_errors_exit_with_2(refq) -> None:

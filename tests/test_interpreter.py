@@ -68,7 +68,7 @@ def test_resize_and_strict() -> None:
     assert interpreter.get_tensor(2).shape == (1, 4, 3)
     with pytest.raises(InvalidInput, match="changes a dimension"):
         interpreter.resize_tensor_input(0, [2, 2, 3], strict=True)
-    with pytest.raises(InvalidInput, match="negative size"):
+    with pytest.raises(InvalidInput, match="whole numbers >= 0"):
         interpreter.resize_tensor_input(0, [-1, 2, 3])
 
 
@@ -105,6 +105,34 @@ def test_misuse_is_one_clear_line(call: object, message: str) -> None:
 def test_model_path_or_content() -> None:
     with pytest.raises(InvalidInput, match="either model_path or model_content"):
         refquant.Interpreter()
+
+
+def test_views_of_an_input_stay_views() -> None:
+    interpreter = allocated()
+    view = interpreter.tensor(0)()
+    interpreter.set_tensor(0, A)
+    np.testing.assert_array_equal(view, A)
+
+
+def test_a_result_stays_when_the_next_input_is_set() -> None:
+    reshape = one_op("RESHAPE", [T((1, 4), "INT32"), T(data=np.array([2, 2], np.int32))], [T((2, 2), "INT32")])
+    interpreter = refquant.Interpreter(model_content=reshape.to_bytes())
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(0, np.array([[1, 2, 3, 4]], np.int32))
+    interpreter.invoke()
+    interpreter.set_tensor(0, np.zeros((1, 4), np.int32))
+    np.testing.assert_array_equal(interpreter.get_tensor(2), [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("shape", ["ab", None, 5, [[1, 1]], [1.5, 2], [2**40, 1, 3], [2**70]])
+def test_absurd_shapes_are_refused(shape: object) -> None:
+    with pytest.raises(InvalidInput, match=r"whole numbers >= 0|more than 2,147,483,647 elements"):
+        allocated().resize_tensor_input(0, shape)
+
+
+def test_a_model_that_the_runtime_refuses_is_still_a_value_error() -> None:
+    with pytest.raises(ValueError, match="takes int8"):
+        allocated().set_tensor(0, np.zeros(3))
 
 
 @pytest.mark.skipif(not oracle.INSTALLED, reason=oracle.MISSING)

@@ -129,3 +129,58 @@ def test_constant_graphs_are_computed_when_prepared() -> None:
     program = prepare(model, RUNTIMES["tflite_ref"])
     np.testing.assert_array_equal(program.known[1], [3, 4])
     np.testing.assert_array_equal(refquant.run(model, [])[0], [3, 4])
+
+
+def test_a_foreign_byte_order_is_no_other_type() -> None:
+    model = one_op("ABS", [T((2,), "INT32")], [T((2,), "INT32")])
+    np.testing.assert_array_equal(refquant.run(model, np.array([-3, 70000], ">i4"))[0], [3, 70000])
+
+
+@pytest.mark.parametrize("inputs", [None, 1.0, 3, "text"])
+def test_inputs_of_another_kind_are_refused(inputs: object) -> None:
+    with pytest.raises(InvalidInput, match="inputs must be an array, a list of arrays or a dictionary"):
+        refquant.run(relu(), inputs)
+
+
+def with_variable(*, output: bool) -> Model:
+    """x + variable, or the variable itself as the output."""
+    quantization = relu().graph.tensors[0].quantization
+    tensors = tuple(
+        Tensor(name, "INT8", (1, 2), quantization=quantization, is_variable=name == "state")
+        for name in ("x", "state", "y")
+    )
+    add = Operator("ADD", (0, 1), (2,), options={"fused_activation_function": "NONE"})
+    return Model((Graph(tensors, (add,), (0,), (1,) if output else (2,)),), (b"",))
+
+
+@pytest.mark.parametrize("output", [False, True])
+def test_variables_are_zero_before_anything_writes_them(output: bool) -> None:
+    x = np.array([[7, -8]], np.int8)
+    found = refquant.run(with_variable(output=output), x)[0]
+    constant = one_op(
+        "ADD",
+        [T((1, 2), scale=0.5, zero_point=3), T(data=np.zeros((1, 2), np.int8), scale=0.5, zero_point=3)],
+        [T((1, 2), scale=0.5, zero_point=3)],
+        {"fused_activation_function": "NONE"},
+    )
+    np.testing.assert_array_equal(found, np.zeros((1, 2)) if output else refquant.run(constant, x)[0])
+    interpreter = refquant.Interpreter(model_content=with_variable(output=output).to_bytes())
+    interpreter.allocate_tensors()
+    interpreter.reset_all_variables()
+    np.testing.assert_array_equal(interpreter.get_tensor(1), [[0, 0]])
+
+
+def test_outputs_that_no_machine_holds_are_refused_when_prepared() -> None:
+    model = one_op(
+        "FILL", [T(data=np.array([60000, 60000], np.int32)), T(data=np.array(1, np.int32))], [T((1,), "INT32")]
+    )
+    with pytest.raises(
+        UnsupportedModel, match=r"operator 0 \(FILL\): an output of shape \(60000, 60000\) has more than"
+    ):
+        prepare(model, runtime_named("tflite_ref"))
+
+
+def test_outputs_do_not_share_memory_with_inputs() -> None:
+    model = one_op("RESHAPE", [T((1, 4), "INT32"), T(data=np.array([2, 2], np.int32))], [T((2, 2), "INT32")])
+    x = np.arange(4, dtype=np.int32).reshape(1, 4)
+    assert not np.shares_memory(refquant.run(model, x)[0], x)

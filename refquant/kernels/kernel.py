@@ -1,7 +1,7 @@
 """What a kernel is: a `…_params` function that decodes and checks once, and a pure function that runs.
 
-    params = kernel.prepare(node)        # Node: the operator, its operands' types, shapes, scales, constant values
-    outputs = kernel.run(params, arrays)   # arrays: one per operand that is not a parameter (see `value_operands`)
+params = kernel.prepare(node)        # Node: the operator, its operands' types, shapes, scales, constant values
+outputs = kernel.run(params, arrays)   # arrays: one per operand that is not a parameter (see `value_operands`)
 """
 
 from __future__ import annotations

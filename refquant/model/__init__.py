@@ -50,7 +50,11 @@ def load(source: PathLike | bytes | bytearray | memoryview) -> Model:
     Errors: InvalidInput if the file is missing, empty, a directory or unreadable; MalformedModel and InvalidModel as
     read_model says.
     """
-    return read_model(_file_bytes(source) if isinstance(source, str | os.PathLike) else bytes(source))
+    if isinstance(source, str | os.PathLike):
+        return read_model(_file_bytes(source))
+    if not isinstance(source, bytes | bytearray | memoryview):
+        raise InvalidInput(f"a model is given by its path or its bytes, not by {type(source).__name__}")
+    return read_model(bytes(source))
 
 
 def _file_bytes(path: PathLike) -> bytes:

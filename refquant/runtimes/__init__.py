@@ -14,6 +14,6 @@ RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (TFLITE_
 
 def runtime_named(name: str) -> Runtime:
     """The described runtime of that name. InvalidInput if there is none."""
-    if name not in RUNTIMES:
+    if not isinstance(name, str) or name not in RUNTIMES:
         raise InvalidInput(f"unknown runtime '{name}'; there are: {', '.join(RUNTIMES)}")
     return RUNTIMES[name]

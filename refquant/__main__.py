@@ -1,0 +1,5 @@
+"""`python -m refquant`: the command line."""
+
+from refquant.cli import main
+
+main()

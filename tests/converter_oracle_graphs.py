@@ -537,24 +537,32 @@ def requests_of_some_readers(b: Builder) -> list[int]:
 def carried_past_a_pool(b: Builder) -> list[int]:
     """The input's scale comes from the maximum; nobody comes back to the pool, but DEQUANTIZE moves behind it."""
     x = b.input(IMAGE)
-    average_pool_2d(b, x)
     maximum(b, x, b.input(IMAGE))
+    average_pool_2d(b, x)
     return []
 
 
 def carried_past_two(b: Builder) -> list[int]:
     x = b.input((1, 8, 8, 4))
-    (p,) = average_pool_2d(b, x)
-    (q,) = max_pool_2d(b, p)
     maximum(b, x, b.input((1, 8, 8, 4)))
-    return [p, q]
+    (p,) = average_pool_2d(b, x)
+    return [p, _only(max_pool_2d(b, p))]
+
+
+def carried_past_a_requantization(b: Builder) -> list[int]:
+    """The pool takes TANH's own 1/128, not what the concatenation reads."""
+    x = b.input(IMAGE)
+    t = _only(tanh(b, x))
+    _concatenate(b, t, _only(relu(b, x)))
+    average_pool_2d(b, t)
+    return []
 
 
 def not_carried_past_a_pad(b: Builder) -> list[int]:
     """Padding makes the tensor larger, so the DEQUANTIZE stays in front and PAD stays float."""
     x = b.input(IMAGE)
-    pad(b, x)
     maximum(b, x, b.input(IMAGE))
+    pad(b, x)
     return []
 
 
@@ -569,6 +577,15 @@ def fixed_output_requantized(b: Builder) -> list[int]:
     """TANH keeps 1/128; the concatenation reads it through a QUANTIZE."""
     x = b.input(IMAGE)
     _concatenate(b, _only(tanh(b, x)), _only(relu(b, x)))
+    return []
+
+
+def fixed_output_read_by_a_float_operator(b: Builder) -> list[int]:
+    """SIN reads a DEQUANTIZE of TANH's own 1/128, not of what the concatenation reads."""
+    x = b.input(IMAGE)
+    t = _only(tanh(b, x))
+    _concatenate(b, t, _only(relu(b, x)))
+    sin(b, t)
     return []
 
 
@@ -627,6 +644,16 @@ def constant_read_in_three_ways(b: Builder) -> list[int]:
     return []
 
 
+def equal_constants(b: Builder) -> list[int]:
+    """Two constants of equal content are one to the converter: the addend becomes symmetric, as PRELU's slopes are."""
+    x = b.input(IMAGE)
+    for name in ("ADD", "PRELU"):
+        options = (NONE, "AddOptions") if name == "ADD" else ({}, None)
+        values = np.array([[[0.5, 1.0, 2.0, 0.25]]], np.float32)
+        b.op(name, [x, b.constant(values)], [IMAGE], *options)
+    return []
+
+
 RULE_GRAPHS = {
     build.__name__: build
     for build in (
@@ -636,15 +663,18 @@ RULE_GRAPHS = {
         requests_of_some_readers,
         carried_past_a_pool,
         carried_past_two,
+        carried_past_a_requantization,
         not_carried_past_a_pad,
         worklist_order,
         fixed_output_requantized,
+        fixed_output_read_by_a_float_operator,
         fixed_output_of_a_float_operator,
         producer_and_reader_ask,
         unseen_producer,
         output_and_readers,
         multiplied_by_more_than_one,
         constant_read_in_three_ways,
+        equal_constants,
     )
 }
 

@@ -110,6 +110,7 @@ def scale_of(parameters: Parameters) -> Fraction:
 @given(number, number)
 @example(0.0, 0.0)
 @example(-1.0, 1.17549435e-38)
+@example(0.0, float(np.float32(7e-7)))
 @example(0.0, float(np.float32(1e-6)))
 @example(float(np.float32(-5e-7)), float(np.float32(5e-7)))
 @example(-127.5 * 2.0**-5, 127.5 * 2.0**-5)
@@ -133,6 +134,8 @@ def test_zero_points_half_way(scale: float, steps: int) -> None:
 
 @given(weights)
 @example([0.0])
+@example([7e-7])
+@example([-7e-7, 2e-7])
 @example([-1e-30])
 @example([5e-7, -5e-7])
 def test_constants(values: list[float]) -> None:

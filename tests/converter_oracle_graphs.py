@@ -654,6 +654,15 @@ def equal_constants(b: Builder) -> list[int]:
     return []
 
 
+def result_before_operand(b: Builder) -> list[int]:
+    """PAD's operand and result have scales already: its result's wins, as the paddings count as an operand too."""
+    v = _only(relu(b, b.input(IMAGE)))
+    y = _only(pad(b, v))
+    maximum(b, y, b.input(b.shape(y)))
+    maximum(b, v, b.input(IMAGE))
+    return []
+
+
 RULE_GRAPHS = {
     build.__name__: build
     for build in (
@@ -675,6 +684,7 @@ RULE_GRAPHS = {
         multiplied_by_more_than_one,
         constant_read_in_three_ways,
         equal_constants,
+        result_before_operand,
     )
 }
 

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md from golden/ and the errata: `python tools/render_tables.py` (`--check` only compares).
+"""Writes the tables of README.md from golden/ and the errata: `python tools/render_tables.py`, or `--check` to compare.
 
 Each table stands between two marks, <!-- begin NAME --> and <!-- end NAME -->; no number in them is written by hand.
 """
@@ -62,6 +62,15 @@ def operators() -> str:
     return _table(["operands", "ops", "random one-operator models", "elements compared", "differing"], rows)
 
 
+def models() -> str:
+    """Public int8 models against LiteRT, every tensor."""
+    rows = [
+        [name, row["inputs"], row["tensors"], row["elements"], row["differing"]]
+        for name, row in _read("real_models.json")["models"].items()
+    ]
+    return _table(["int8 model", "inputs", "tensors", "elements compared", "differing"], rows)
+
+
 def errata() -> str:
     """Known wrong behaviour of the runtimes."""
     rows = [
@@ -77,7 +86,7 @@ def errata() -> str:
     return _table(["op", "types", "what the reference kernels do", "refquant", "see"], rows)
 
 
-TABLES = {"operators": operators, "errata": errata}
+TABLES = {"operators": operators, "models": models, "errata": errata}
 
 
 def rendered(text: str) -> str:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
-import pickle
-import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from oracle import Crashed, Rejected
+from oracle import ChildProcess
 
 CHILD = Path(__file__).with_name("converter_oracle_child.py")
 INSTALLED = importlib.util.find_spec("tensorflow") is not None
@@ -21,10 +16,10 @@ MISSING = "oracle missing: tensorflow is not installed (pip install '.[tensorflo
 
 
 class ConverterOracle:
-    """One child process, started at the first question and again after a crash."""
+    """TensorFlow in a child process."""
 
     def __init__(self) -> None:
-        self._child: subprocess.Popen | None = None
+        self._child = ChildProcess(CHILD)
 
     def calibrate(self, model: bytes, samples: list[list[np.ndarray]]) -> bytes:
         """The model with the ranges that TensorFlow records on the samples (arrays in the model's input order)."""
@@ -53,32 +48,7 @@ class ConverterOracle:
         return self._ask(verb="normalize", model=model, ops=sorted(ops))
 
     def _ask(self, **request: Any) -> bytes:
-        if self._child is None or self._child.poll() is not None:
-            self._child = subprocess.Popen(
-                [sys.executable, str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
-            atexit.register(self.close)
-        data = pickle.dumps(request)
-        try:
-            self._child.stdin.write(struct.pack("<Q", len(data)) + data)
-            self._child.stdin.flush()
-            header = self._child.stdout.read(8)
-            reply = self._child.stdout.read(struct.unpack("<Q", header)[0]) if len(header) == 8 else b""
-        except BrokenPipeError:
-            reply = b""
-        if not reply:
-            code = self._child.wait()
-            self._child = None
-            raise Crashed(f"the converter's process died with code {code}")
-        kind, payload = pickle.loads(reply)
-        if kind == "rejected":
-            raise Rejected(payload)
-        return payload
-
-    def close(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
+        return self._child.ask(request)
 
 
 converter = ConverterOracle()

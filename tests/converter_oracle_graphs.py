@@ -422,6 +422,7 @@ def _lookups(b: Builder) -> int:
 
 
 IMAGE, ROW = (1, 4, 4, 4), (1, 4)
+STRIDED = "StridedSliceOptions"
 RESIZE = {"align_corners": False, "half_pixel_centers": False}
 NONE = {"fused_activation_function": "NONE"}
 TABLE_ROWS = (
@@ -482,7 +483,7 @@ TABLE_ROWS = (
     Row("SQRT", ROW),
     Row("SQUARE", ROW),
     Row("SQUARED_DIFFERENCE", ROW, ("x", ROW)),
-    Row("STRIDED_SLICE", (4, 6), ("x", _int([0, 1]), _int([4, 5]), _int([2, 2])), ((2, 2),)),
+    Row("STRIDED_SLICE", (4, 6), ("x", _int([0, 1]), _int([4, 5]), _int([2, 2])), ((2, 2),), {}, STRIDED),
     Row("SUM", IMAGE, ("x", _int([1, 2])), ((1, 4),), {"keep_dims": False}, "ReducerOptions"),
     Row("TILE", ROW, ("x", _int([2, 3])), ((2, 12),)),
     Row("TOPK_V2", ROW, ("x", _int(2)), ((1, 2), (1, 2)), None, None, ("FLOAT32", "INT32")),

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,24 +26,26 @@ class Crashed(Exception):
     """The child process died."""
 
 
-class Oracle:
-    """One child process, restarted after a crash."""
+class ChildProcess:
+    """A script that answers pickled requests, started at the first one and again after a crash."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: Path) -> None:
+        self._script = script
         self._child: subprocess.Popen | None = None
 
-    def run(
-        self, model: bytes, samples: list[list[np.ndarray]], resolver: str = "BUILTIN_REF", preserve: bool = True
-    ) -> list[dict[int, np.ndarray]]:
-        """For each sample (arrays in the model's input order): {tensor index: array} of all readable tensors."""
+    def ask(self, request: Any) -> Any:
+        """The script's answer. Rejected with its message, or Crashed."""
         if self._child is None or self._child.poll() is not None:
             self._child = subprocess.Popen(
-                [sys.executable, str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                [sys.executable, str(self._script)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )
             atexit.register(self.close)
-        request = pickle.dumps((model, samples, resolver, preserve))
+        data = pickle.dumps(request)
         try:
-            self._child.stdin.write(struct.pack("<Q", len(request)) + request)
+            self._child.stdin.write(struct.pack("<Q", len(data)) + data)
             self._child.stdin.flush()
             header = self._child.stdout.read(8)
             reply = self._child.stdout.read(struct.unpack("<Q", header)[0]) if len(header) == 8 else b""
@@ -51,16 +54,30 @@ class Oracle:
         if not reply:
             code = self._child.wait()
             self._child = None
-            raise Crashed(f"the runtime's process died with code {code}")
+            raise Crashed(f"{self._script.name} died with code {code}")
         kind, payload = pickle.loads(reply)
         if kind == "rejected":
             raise Rejected(payload)
         return payload
 
     def close(self) -> None:
+        """Ends the process."""
         if self._child is not None:
             self._child.kill()
             self._child = None
+
+
+class Oracle:
+    """LiteRT in a child process."""
+
+    def __init__(self) -> None:
+        self._child = ChildProcess(CHILD)
+
+    def run(
+        self, model: bytes, samples: list[list[np.ndarray]], resolver: str = "BUILTIN_REF", preserve: bool = True
+    ) -> list[dict[int, np.ndarray]]:
+        """For each sample (arrays in the model's input order): {tensor index: array} of all readable tensors."""
+        return self._child.ask((model, samples, resolver, preserve))
 
 
 litert = Oracle()

@@ -268,14 +268,9 @@ class _Planner:
         `main`: the int8 form. `before`: what `main` was quantized from (float32, uint8 or other int8), if anything.
         `raw`: the float32 form, if there is one already.
         """
-        asked = [request for request in self.asked(value) if request.users]
-        takes_all = len(value.uses) <= len(asked)
-        quantized = main
-        for number, request in enumerate(asked):
-            form = self.requantized(value, quantized, request.parameters, tuple(request.users))
-            if number == 0 and takes_all:  # the first request moves every reader that no later one moves
-                main, before, raw = form, None, None
-            else:
+        for request in self.asked(value):
+            if request.users:
+                form = self.requantized(value, main, request.parameters, tuple(request.users))
                 self.read_form(request.users, form, None, None, "spread")
         origin = "range" if value.calibrated else "spread"
         self.read_form([use for use in value.uses if use not in self.reads], main, before, raw, origin)

@@ -186,7 +186,8 @@ def _values(model: Model, kept: frozenset[int], ranges: Mapping[int, Range]) -> 
             by_content[content] = value
         if tensor in kept:
             value.parameters, value.calibrated = _calibrated(graph, tensor, ranges[tensor]), True
-            value.why = f"calibrated: the range [{ranges[tensor][0]}, {ranges[tensor][1]}]"
+            low, high = map(np.float32, ranges[tensor])
+            value.why = f"calibrated: the range [{low!s}, {high!s}]"
         by_tensor[tensor] = value
         values.append(value)
         return value

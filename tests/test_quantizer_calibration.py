@@ -314,8 +314,10 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "ranges.json"
     Calibration((TensorRange(0, "x", 0.0, 1.0),), 1).save(path)
     before = path.read_bytes()
+    entry = TensorRange(0, "x", 0.0, 1.0)
+    object.__setattr__(entry, "max", float("inf"))  # what JSON cannot hold
     with pytest.raises(InvalidInput, match="cannot be written"):
-        Calibration((TensorRange(0, "x", 0.0, float("inf")),), 1).save(path)
+        Calibration((entry,), 1).save(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["ranges.json"]
 
@@ -393,3 +395,20 @@ def test_a_calibration_of_another_model_is_refused() -> None:
 def test_tensors_that_share_a_name_keep_their_ranges_apart() -> None:
     calibration = Calibration((TensorRange(0, "x", 0.0, 1.0), TensorRange(4, "x", 0.0, 2.0)))
     assert calibration.ranges == {"x": (0.0, 1.0), "x (tensor 4)": (0.0, 2.0)}
+
+
+@pytest.mark.parametrize(
+    "pair", [(1.0, -1.0), ("a", "b"), (None, 1.0), (0.1, 1.0), (0.0, float("inf")), (-(10**400), 0.0)]
+)
+def test_a_range_is_a_range(pair: tuple[object, object]) -> None:
+    with pytest.raises(InvalidInput, match="tensor 'x': "):
+        TensorRange(0, "x", *pair)
+
+
+def test_numbers_beyond_float_in_a_file_are_one_line(tmp_path: Path) -> None:
+    calibration = Calibration((TensorRange(0, "x", -1.0, 1.0),), 1)
+    calibration.save(tmp_path / "ranges.json")
+    text = (tmp_path / "ranges.json").read_text().replace("-1.0", "-1" + "0" * 400)
+    (tmp_path / "ranges.json").write_text(text)
+    with pytest.raises(InvalidInput, match="not a calibration file of refquant"):
+        Calibration.load(tmp_path / "ranges.json")

@@ -135,13 +135,6 @@ def test_a_tensor_without_a_range_keeps_its_operators_float() -> None:
     ]
 
 
-def test_without_any_range_nothing_is_quantized() -> None:
-    model, _ = built(lambda b: conv_2d(b, b.input((1, 4, 4, 3))) and None)
-    quantized = quantize(model, Calibration(()))
-    assert ops(quantized) == ["CONV_2D"]
-    assert {t.type for t in quantized.graph.tensors} == {"FLOAT32"}
-
-
 def test_a_shared_bias_is_copied_for_each_use() -> None:
     def build(b: Builder) -> None:
         x = b.input((1, 2, 2, 3))
@@ -408,3 +401,14 @@ def test_the_table_says_what_the_specification_says() -> None:
 
 def test_a_use_of_the_graphs_outputs_is_told_apart() -> None:
     assert Use(None, 0) != Use(0, 0)
+
+
+@pytest.mark.parametrize("calibration", [None, {}, "ranges.json", {"x": (0.0, 1.0)}])
+def test_only_a_calibration_is_a_calibration(calibration: object) -> None:
+    with pytest.raises(InvalidInput, match="the calibration must be a Calibration"):
+        quantize(data_file("golden/models/digits_cnn_float.tflite"), calibration)
+
+
+def test_no_ranges_at_all_are_refused() -> None:
+    with pytest.raises(NotQuantizable, match="the calibration holds no range"):
+        quantize(data_file("golden/models/digits_cnn_float.tflite"), Calibration(()))

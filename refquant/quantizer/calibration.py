@@ -10,7 +10,6 @@ tflite/arena_planner.cc (IdentifyInPlaceTensors); checked against TensorFlow 2.2
 from __future__ import annotations
 
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,12 +56,20 @@ SMALLEST_SHARED = 5  # bytes: a tensor of four bytes or fewer is not shared by a
 
 @dataclass(frozen=True, slots=True)
 class TensorRange:
-    """The range of one tensor; `min` and `max` hold float32 values exactly."""
+    """The range of one tensor; `min` and `max` hold float32 values exactly. InvalidInput if it is no range."""
 
     tensor: int
     name: str
     min: float
     max: float
+
+    def __post_init__(self) -> None:
+        try:
+            low, high = _float32(self.min), _float32(self.max)
+        except ValueError as error:
+            raise InvalidInput(f"tensor '{self.name}': {error}") from None
+        if low > high:
+            raise InvalidInput(f"tensor '{self.name}': the range ends at {high!r}, before it begins at {low!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +136,7 @@ class Calibration:
             q = tensor.quantization
             if q is None or q.scale or not q.min or len(q.min) != len(q.max) or tensor.type != "FLOAT32":
                 continue
-            try:
-                entries.append(TensorRange(index, tensor.name, _float32(q.min[0]), _float32(q.max[0])))
-            except ValueError as error:
-                raise InvalidInput(f"tensor '{tensor.name}': {error}") from None
+            entries.append(TensorRange(index, tensor.name, q.min[0], q.max[0]))
         if not entries:
             raise InvalidInput("no tensor of the model holds a range; a converter leaves ranges only if it calibrates")
         return cls(tuple(entries))
@@ -159,12 +163,10 @@ class Calibration:
 
 
 def _entry(entry: Mapping[str, Any]) -> TensorRange:
-    name, low, high = entry["name"], _float32(entry["min"]), _float32(entry["max"])
+    name = entry["name"]
     if not isinstance(name, str):
         raise ValueError("a tensor's name must be a text")
-    if low > high:
-        raise ValueError(f"the range of '{name}' ends before it begins")
-    return TensorRange(_whole(entry["tensor"]), name, low, high)
+    return TensorRange(_whole(entry["tensor"]), name, _float32(entry["min"]), _float32(entry["max"]))
 
 
 def _whole(value: Any) -> int:
@@ -175,8 +177,9 @@ def _whole(value: Any) -> int:
 
 def _float32(value: Any) -> float:
     """The number, if it is a finite float32. Errors: ValueError."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"a range holds {value!r}; it must hold finite float32 numbers")
+    finite = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= FLT_MAX
+    if not finite:
+        raise ValueError(f"a range holds {str(value)[:40]}; it must hold finite float32 numbers")
     with np.errstate(over="ignore"):
         narrowed = float(np.float32(value))
     if narrowed != value:

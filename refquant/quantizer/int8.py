@@ -46,6 +46,8 @@ def decide_int8(model: Model, calibration: Calibration, options: Int8Options | N
     """Which tensor gets which parameters, and why. Errors: NotQuantizable, InvalidInput."""
     options = options or Int8Options()
     _check_model(model)
+    if not calibration.tensors:
+        raise NotQuantizable("the calibration holds no range: the samples gave no number other than NaN")
     spread = spread_parameters(model, calibration.for_model(model), options.per_channel, options.per_channel_dense)
     decision = decide(model, spread, options.input_type, options.output_type)
     if decision.float_operators and not options.allow_float:

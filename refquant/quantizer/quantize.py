@@ -34,5 +34,9 @@ def quantize(
         raise InvalidInput(f"mode='{mode}': not built; there is {', '.join(MODES)}")
     if quantizer not in QUANTIZERS:
         raise InvalidInput(f"quantizer='{quantizer}': not built; there is {', '.join(QUANTIZERS)}")
+    if not isinstance(calibration, Calibration):
+        raise InvalidInput(
+            f"the calibration must be a Calibration, as calibrate gives, not {type(calibration).__name__}"
+        )
     options = Int8Options(input_type, output_type, per_channel, per_channel_dense, allow_float)
     return quantize_int8(as_model(model), calibration, options)

@@ -32,7 +32,7 @@ FILES = sorted(MODELS.glob("**/*.tflite"))
 # Files for TFLite Micro that LiteRT 2.3.0 does not run: what it says of them.
 NOT_FOR_LITERT = {
     "person_detect.tflite": r"quantized_dimension must be in range \[0, 1\). Was 3",
-    "keyword_scrambled_8bit.tflite": "the runtime's process died",
+    "keyword_scrambled_8bit.tflite": "died with code",
 }
 NO_FILES = f"no model files: there is no .tflite file under {MODELS} (set REFQUANT_MODELS to a folder that has some)"
 

@@ -54,8 +54,10 @@ def main() -> None:
         app(standalone_mode=True)
     except RefquantError as error:
         _fail(str(error))
-    except OSError as error:  # stdout that cannot be written
-        _fail(f"the output cannot be written: {error.strerror or error}")
+    except MemoryError:
+        _fail("this needs more memory than there is")
+    except OSError as error:  # stdout that cannot be written, a file of the installation that is gone
+        _fail(f"{error.filename or 'the output'}: {error.strerror or error}")
 
 
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -362,6 +364,7 @@ def quantize(
     output_type: Annotated[str, typer.Option(help="float32, int8 or uint8.")] = "float32",
     per_channel: Annotated[bool, typer.Option(help="One weight scale per output channel, or one per tensor.")] = True,
     per_channel_dense: Annotated[bool, typer.Option(help="The same for FULLY_CONNECTED.")] = True,
+    allow_float: Annotated[bool, typer.Option(help="Leave operators without an int8 form in float.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="Calibrate on the first samples only.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -385,6 +388,7 @@ def quantize(
         output_type=output_type,
         per_channel=per_channel,
         per_channel_dense=per_channel_dense,
+        allow_float=allow_float,
     )
     refquant.save(quantized, output)
     before, after = inspect_model(loaded).graphs[0], inspect_model(quantized).graphs[0]

@@ -32,7 +32,7 @@ PICTURED = 8
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison with a golden result. `allowed`: differing items that do not count, with the reason in `note`."""
+    """One comparison with a golden result. `note`: what was compared besides, or what may differ and why."""
 
     what: str
     compared: int
@@ -205,12 +205,12 @@ def _differing(answers: Array, expected: Array) -> int:
 
 
 def _picture(scans: Array, labels: Array, answers: Array) -> tuple[str, ...]:
-    """Scans side by side as text, two rows of pixels a line, first the ones that the network names wrongly."""
+    """Scans side by side as text, two characters a pixel, first the ones that the network names wrongly."""
     given = answers.argmax(axis=1)
     chosen = [*np.flatnonzero(given != labels)[:2], *np.flatnonzero(given == labels)][:PICTURED]
     shades = " ░▒▓█"
     lines = []
-    for row in range(0, scans.shape[1], 1):
+    for row in range(scans.shape[1]):
         cells = [
             "".join(2 * shades[round(float(pixel) * (len(shades) - 1))] for pixel in scans[i, row]) for i in chosen
         ]

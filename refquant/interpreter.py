@@ -15,10 +15,11 @@ import numpy as np
 
 from refquant.errors import InvalidInput, UnsupportedModel
 from refquant.model.graph import Array, Quantization, Tensor
+from refquant.model.validation import MAX_ELEMENTS
 from refquant.program import (
-    MOST_ELEMENTS,
     Program,
     Value,
+    as_array,
     as_model,
     check_array,
     execute,
@@ -77,7 +78,9 @@ class Interpreter:
         kept: dict[int, Value] = {}
         outputs = execute(program, inputs, keep=kept.__setitem__ if self._preserve else None)
         # Copies: a kernel that only reshapes gives a view of what the caller may overwrite.
-        self._values.update((index, np.array(value.array)) for index, value in {**kept, **outputs}.items())
+        results = {**kept, **outputs}.items()
+        inputs_too = self._model.graph.inputs  # an input that is an output as well stays the caller's buffer
+        self._values.update((index, np.array(v.array)) for index, v in results if index not in inputs_too)
 
     def set_tensor(self, tensor_index: int, value: Array) -> None:
         """Copies an array into an input tensor. InvalidInput for another dtype or shape."""
@@ -221,8 +224,8 @@ def _shape(sizes: Any, tensor: Tensor) -> tuple[int, ...]:
         shape = (-1,)
     if any(size < 0 for size in shape):
         raise InvalidInput(f"input '{tensor.name}': a shape is a list of whole numbers >= 0, not {sizes!r}")
-    if math.prod(shape) > MOST_ELEMENTS:
-        raise InvalidInput(f"input '{tensor.name}': {shape} has more than {MOST_ELEMENTS:,} elements")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise InvalidInput(f"input '{tensor.name}': {shape} has more than {MAX_ELEMENTS:,} elements")
     return shape
 
 
@@ -244,9 +247,10 @@ class SignatureRunner:
         if set(arrays) != set(self._inputs):
             raise InvalidInput(f"the signature takes {sorted(self._inputs)}, but {sorted(arrays)} were given")
         details = {entry["index"]: entry for entry in self._interpreter.get_input_details()}
+        arrays = {name: as_array(array) for name, array in arrays.items()}
         for name, array in arrays.items():
-            if tuple(details[self._inputs[name]]["shape"]) != np.shape(array):
-                self._interpreter.resize_tensor_input(self._inputs[name], np.shape(array))
+            if tuple(details[self._inputs[name]]["shape"]) != array.shape:
+                self._interpreter.resize_tensor_input(self._inputs[name], array.shape)
         self._interpreter.allocate_tensors()
         for name, array in arrays.items():
             self._interpreter.set_tensor(self._inputs[name], array)

@@ -18,7 +18,7 @@ from refquant.kernels.table import TYPE_OPERAND
 from refquant.model import load
 from refquant.model.graph import Array, Model, Operator, Tensor
 from refquant.model.schema import OPTIONS_OF, default_options, zero_options
-from refquant.model.validation import check_quantized_dimensions
+from refquant.model.validation import MAX_ELEMENTS, check_quantized_dimensions, operator_place
 from refquant.runtimes import runtime_named
 from refquant.runtimes.runtime import Runtime
 
@@ -27,7 +27,6 @@ Inputs = Array | Sequence[Array] | Mapping[str, Array]
 
 # Samples run together while the largest tensor of all of them stays below this many bytes.
 BLOCK_BYTES = 4 << 20
-MOST_ELEMENTS = 2**31 - 1  # of one tensor: TFLite counts elements in an int (RuntimeShape::FlatSize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +49,6 @@ class Program:
     known: Mapping[int, Array]
     shapes: Mapping[int, Shape]  # of the tensors whose shape is known before a run
     last_use: Mapping[int, int]  # tensor -> the last step that reads it
-
-
-def describe(model: Model, subgraph: int, index: int) -> str:
-    """The place of an operator in words: "subgraph 0, operator 3 (CONV_2D)"."""
-    return f"subgraph {subgraph}, operator {index} ({model.graphs[subgraph].operators[index].name})"
 
 
 def _kernel_for(operator: Operator, operands: Sequence[Operand | None], runtime: Runtime, place: str) -> Kernel:
@@ -97,7 +91,9 @@ def prepare(
     shapes.update((index, tensor.shape) for index, tensor in enumerate(graph.tensors) if tensor.is_variable)
     known: dict[int, Array] = {}
     computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
-    for index, tensor in enumerate(graph.tensors):
+    read = {*graph.outputs, *(index for operator in graph.operators for index in operator.inputs)}
+    for index in sorted(read - {*graph.inputs, -1}):  # what a graph input's buffer holds is never read
+        tensor = graph.tensors[index]
         value = model.constant(tensor) if tensor.buffer and model.buffers[tensor.buffer] else None
         if value is None and 0 in tensor.shape and index not in computed and not tensor.is_variable:
             value = np.zeros(tensor.shape, tensor.dtype)  # a constant without elements has an empty buffer
@@ -106,7 +102,7 @@ def prepare(
     last_use = {index: len(graph.operators) for index in graph.outputs}
     steps = []
     for position, operator in enumerate(graph.operators):
-        place = describe(model, 0, position)
+        place = operator_place(0, position, operator)
         step = _prepare_step(graph.tensors, operator, runtime, overflow, place, known, shapes)
         for index in operator.inputs:
             last_use.setdefault(index, position)
@@ -159,8 +155,8 @@ def _prepare_step(
 
 def _countable(shape: Shape, place: str) -> Shape:
     """The shape; UnsupportedModel if it has more elements than TFLite's int32 counts."""
-    if math.prod(shape) > MOST_ELEMENTS:
-        raise UnsupportedModel(f"{place}: an output of shape {shape} has more than {MOST_ELEMENTS:,} elements")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise UnsupportedModel(f"{place}: an output of shape {shape} has more than {MAX_ELEMENTS:,} elements")
     return shape
 
 
@@ -227,18 +223,23 @@ def _run_step(step: Step, values: Sequence[Value | None], samples: int) -> tuple
     if batching is Batching.LEADING:
         return tuple(Value(array, True) for array in kernel.run(params, _aligned(data)))
     rows = range(len(data)) if kernel.row_operands is None else kernel.row_operands
-    foldable = all(value is None or value.batched == (slot in rows) for slot, value in enumerate(data))
+    foldable = all(
+        value is None or (value.batched == (slot in rows) and (not value.batched or value.shape))
+        for slot, value in enumerate(data)
+    )
     if batching is Batching.ROWS and foldable and None not in params.output_shapes:
-        arrays = [
-            None if value is None else value.array.reshape(-1, *value.array.shape[2:]) if value.batched else value.array
-            for value in data
-        ]
+        arrays = [None if value is None else _rows(value.array) if value.batched else value.array for value in data]
         outputs = kernel.run(params, arrays)
         return tuple(
             Value(array.reshape(samples, *shape), True)
             for array, shape in zip(outputs, params.output_shapes, strict=True)
         )
     return _run_loop(step, values, samples)
+
+
+def _rows(array: Array) -> Array:
+    """(S, B, ...) -> (S * B, ...)."""
+    return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
 
 
 def _aligned(data: Sequence[Value | None]) -> list[Array | None]:
@@ -277,11 +278,13 @@ def zero_variables(model: Model) -> dict[int, Array]:
 
 @contextmanager
 def _told_with_its_place(place: str) -> Iterator[None]:
-    """Memory that runs out, and a fault of refquant itself, as one line that names the operator."""
+    """Every error as one line that names the operator, also memory that runs out and a fault of refquant itself."""
     try:
         yield
-    except RefquantError:
-        raise
+    except RefquantError as error:
+        if str(error).startswith(place):
+            raise
+        raise type(error)(f"{place}: {error}") from None
     except MemoryError:
         raise UnsupportedModel(f"{place}: needs more memory than there is") from None
     except Exception as error:
@@ -326,15 +329,13 @@ def as_model(model: ModelLike) -> Model:
 
 def check_array(array: Array, tensor: Tensor) -> Array:
     """The array, if its dtype is the tensor's; else InvalidInput with what to do."""
-    array = np.asarray(array)
+    array = as_array(array)
     if array.dtype.newbyteorder("=") == tensor.dtype:
         return array.astype(tensor.dtype, copy=False)  # a foreign byte order is no other type
-    if array.dtype != tensor.dtype:
-        raise InvalidInput(
-            f"input '{tensor.name}' takes {tensor.dtype.name} ({tensor.type}), but the array is {array.dtype.name}; "
-            + _how_to_convert(tensor)
-        )
-    return array
+    raise InvalidInput(
+        f"input '{tensor.name}' takes {tensor.dtype.name} ({tensor.type}), but the array is {array.dtype.name}; "
+        + _how_to_convert(tensor)
+    )
 
 
 def _how_to_convert(tensor: Tensor) -> str:
@@ -345,28 +346,52 @@ def _how_to_convert(tensor: Tensor) -> str:
     return f"convert it with .astype('{tensor.dtype.name}')"
 
 
-def _named_inputs(model: Model, inputs: Inputs) -> list[tuple[int, Array]]:
-    """(tensor index, array) for every graph input, from an array, a list, or {tensor or signature name: array}."""
+def named_inputs(model: Model, inputs: Inputs) -> list[tuple[int, Array]]:
+    """(tensor index, array) for every graph input, from an array, a list, or {tensor or signature name: array}.
+
+    Errors: InvalidInput for a wrong number or name, or what is no array.
+    """
     graph = model.graph
     if isinstance(inputs, Mapping):
-        names = {graph.tensors[index].name: index for index in graph.inputs}
-        for signature in model.signatures:
-            if signature.subgraph == 0:
-                names.update(signature.inputs)
-        unknown = [name for name in inputs if name not in names]
-        if unknown:
-            raise InvalidInput(f"no input is named '{unknown[0]}'; the inputs are: {', '.join(sorted(names))}")
-        given = {names[name]: array for name, array in inputs.items()}
+        given = _by_index(model, inputs)
         missing = [graph.tensors[index].name for index in graph.inputs if index not in given]
         if missing:
             raise InvalidInput(f"the input '{missing[0]}' is missing")
-        return [(index, np.asarray(given[index])) for index in graph.inputs]
+        return [(index, given[index]) for index in graph.inputs]
     if not isinstance(inputs, np.ndarray | list | tuple):
         raise InvalidInput(f"inputs must be an array, a list of arrays or a dictionary, not {type(inputs).__name__}")
     arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
     if len(arrays) != len(graph.inputs):
         raise InvalidInput(f"the model has {len(graph.inputs)} inputs, but {len(arrays)} arrays were given")
-    return [(index, np.asarray(array)) for index, array in zip(graph.inputs, arrays, strict=True)]
+    return [(index, as_array(array)) for index, array in zip(graph.inputs, arrays, strict=True)]
+
+
+def _by_index(model: Model, inputs: Mapping[str, Array]) -> dict[int, Array]:
+    names: dict[str, set[int]] = {}
+    for index in model.graph.inputs:
+        names.setdefault(model.graph.tensors[index].name, set()).add(index)
+    for signature in model.signatures:
+        for name, index in signature.inputs if signature.subgraph == 0 else ():
+            names.setdefault(name, set()).add(index)
+    given: dict[int, Array] = {}
+    for name, array in inputs.items():
+        if name not in names:
+            raise InvalidInput(f"no input is named '{name}'; the inputs are: {', '.join(sorted(names))}")
+        if len(names[name]) > 1:
+            raise InvalidInput(f"several inputs are named '{name}'; give the arrays as a list")
+        (index,) = names[name]
+        if index in given:
+            raise InvalidInput(f"the input '{model.graph.tensors[index].name}' is given twice, once as '{name}'")
+        given[index] = as_array(array)
+    return given
+
+
+def as_array(value: Any) -> Array:
+    """np.asarray(value). InvalidInput for lists of unequal length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InvalidInput(f"this is no array: {error}") from None
 
 
 def split_samples(model: Model, inputs: Inputs) -> tuple[dict[int, Array], int | None]:
@@ -377,7 +402,7 @@ def split_samples(model: Model, inputs: Inputs) -> tuple[dict[int, Array], int |
     """
     arrays: dict[int, Array] = {}
     counts: set[int | None] = set()
-    for index, given in _named_inputs(model, inputs):
+    for index, given in named_inputs(model, inputs):
         tensor = model.graph.tensors[index]
         array = check_array(given, tensor)
         shape = tensor.shape
@@ -439,9 +464,9 @@ def run(
     """The model's outputs, in the model's order.
 
     inputs: an array, a list in the model's order, or {name: array}. On a model of batch 1, an array with N in place of
-    the 1 gives what N single runs give, joined along dim 0 (outputs without a leading 1 get a new axis in front).
-    progress: called with the number of samples done. Errors: InvalidInput, InvalidModel, UnsupportedModel;
-    AccumulatorOverflow with overflow="error".
+    the 1 gives what N single runs give, joined along dim 0 (outputs without a leading 1 get a new axis in front);
+    under "fast_float" float sums may round otherwise in a batch. progress: called with the number of samples done.
+    Errors: InvalidInput, InvalidModel, UnsupportedModel; AccumulatorOverflow with overflow="error".
     """
     program = prepare(as_model(model), runtime_named(runtime), overflow)
     blocks = []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import refquant
 from models import T, one_op
-from refquant.errors import InvalidInput, UnsupportedModel
+from refquant.errors import AccumulatorOverflow, InvalidInput, UnsupportedModel
 from refquant.model.graph import Graph, Model, Operator, Signature, Tensor
-from refquant.program import block_size, describe, prepare, run_all_tensors
+from refquant.program import block_size, prepare, run_all_tensors
 from refquant.runtimes import RUNTIMES, runtime_named
 
 
@@ -121,7 +123,6 @@ def test_all_tensors_and_places() -> None:
     model = relu()
     tensors = run_all_tensors(model, np.zeros((6, 4), np.int8))
     assert {index: array.shape for index, array in tensors.items()} == {1: (6, 4)}
-    assert describe(model, 0, 0) == "subgraph 0, operator 0 (RELU)"
 
 
 def test_constant_graphs_are_computed_when_prepared() -> None:
@@ -184,3 +185,76 @@ def test_outputs_do_not_share_memory_with_inputs() -> None:
     model = one_op("RESHAPE", [T((1, 4), "INT32"), T(data=np.array([2, 2], np.int32))], [T((2, 2), "INT32")])
     x = np.arange(4, dtype=np.int32).reshape(1, 4)
     assert not np.shares_memory(refquant.run(model, x)[0], x)
+
+
+def test_the_caller_s_input_counts_not_what_its_buffer_holds() -> None:
+    model = relu()
+    entry = replace(model.graph.tensors[0], buffer=1)
+    graph = replace(model.graph, tensors=(entry, *model.graph.tensors[1:]))
+    stored = Model((graph,), (b"", bytes([9, 9, 9, 9])))
+    x = np.array([[1, -2, 3, -4]], np.int8)
+    np.testing.assert_array_equal(refquant.run(stored, x)[0], refquant.run(model, x)[0])
+
+
+def test_tensors_that_nothing_reads_are_not_decoded() -> None:
+    model = relu()
+    text = Tensor("text", "STRING", (1,), 1)
+    graph = replace(model.graph, tensors=(*model.graph.tensors, text))
+    stored = Model((graph,), (b"", b"\x01\x00\x00\x00\x0c\x00\x00\x00\x0d\x00\x00\x00a"))
+    assert refquant.run(stored, np.zeros((1, 4), np.int8))[0].shape == (1, 4)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 0), (1, 0, 4, 3)])
+def test_empty_axes_run_in_batches_as_alone(shape: tuple[int, ...]) -> None:
+    model = one_op("ABS", [T(shape, "INT32")], [T(shape, "INT32")])
+    assert refquant.run(model, np.zeros((3, *shape[1:]), np.int32))[0].shape == (3, *shape[1:])
+    dense = one_op(
+        "FULLY_CONNECTED",
+        [T((1, 2), "FLOAT32"), T(data=np.ones((3, 2), np.float32)), None],
+        [T((1, 3), "FLOAT32")],
+    )
+    assert refquant.run(dense, np.ones((5, 2), np.float32))[0].shape == (5, 3)
+
+
+def test_inputs_of_one_name_and_one_input_of_two_names() -> None:
+    model = two_inputs((1, 2), (1, 2), (1, 2))
+    a = np.zeros((1, 2), np.int8)
+    signed = replace(model, signatures=(Signature("s", (("x", 0), ("y", 1)), (("z", 2),)),))
+    with pytest.raises(InvalidInput, match="the input 'a' is given twice, once as 'x'"):
+        refquant.run(signed, {"a": a, "x": a, "b": a})
+    same = replace(
+        model.graph, tensors=(*(replace(t, name="a") for t in model.graph.tensors[:2]), model.graph.tensors[2])
+    )
+    with pytest.raises(InvalidInput, match="several inputs are named 'a'; give the arrays as a list"):
+        refquant.run(model.with_graph(same), {"a": a})
+    with pytest.raises(InvalidInput, match="this is no array"):
+        refquant.run(model, [[[1], [1, 2]], a])
+
+
+def test_an_overflow_names_its_operator_and_the_frame_around_the_image_has_none() -> None:
+    bias = 2**31 - 101
+    image = np.array([[100, -100, -100, 100]] * 2, np.int8).reshape(1, 2, 4, 1)
+    options = {"padding": "VALID", "stride_w": 1, "stride_h": 1, "depth_multiplier": 1}
+    weights = T(data=np.ones((1, 1, 2, 1), np.int8), scale=0.5)
+    add = T(data=np.array([bias], np.int32), scale=0.25)
+    output = T((1, 2, 3, 1), scale=2.0**24)
+    depthwise = one_op("DEPTHWISE_CONV_2D", [T((1, 2, 4, 1), scale=0.5), weights, add], [output], options)
+    del options["depth_multiplier"]
+    conv = one_op("CONV_2D", [T((1, 2, 4, 1), scale=0.5), weights, add], [output], options)
+    results = [refquant.run(model, image, overflow="error")[0] for model in (depthwise, conv)]
+    np.testing.assert_array_equal(*results)
+    for model, name in ((depthwise, "DEPTHWISE_CONV_2D"), (conv, "CONV_2D")):
+        with pytest.raises(AccumulatorOverflow, match=rf"subgraph 0, operator 0 \({name}\): an int32 accumulator"):
+            refquant.run(model, np.full_like(image, 127), overflow="error")
+
+
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+def test_an_infinite_filter_is_refused_constant_or_not(name: str) -> None:
+    options = {"padding": "SAME", "stride_w": 1, "stride_h": 1}
+    filter_ = np.full((1, 2, 2, 1), np.inf, np.float32)
+    for given in (T(data=filter_), T(filter_.shape, "FLOAT32")):
+        bias = T(data=np.zeros(1, np.float32))
+        model = one_op(name, [T((1, 2, 2, 1), "FLOAT32"), given, bias], [T((1, 2, 2, 1), "FLOAT32")], options)
+        inputs = [np.ones((1, 2, 2, 1), np.float32), filter_][: len(model.graph.inputs)]
+        with pytest.raises(UnsupportedModel, match=rf"\({name}\): the filter holds an infinity or NaN"):
+            refquant.run(model, inputs)

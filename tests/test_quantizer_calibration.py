@@ -270,7 +270,7 @@ GOOD = np.ones((1, 2), np.float32)
         ([[GOOD, GOOD]], "sample 0: the model has 1 inputs, but 2"),
         ([{"x": GOOD}], "sample 0: no input is named 'x'"),
         ([{}], "sample 0: the input 'in0' is missing"),
-        ([GOOD, 3.0], "sample 1 is a float"),
+        ([GOOD, 3.0], "sample 1: inputs must be an array, .* not float"),
         ([["text"]], "sample 0: input 'in0' takes float32"),
     ],
 )

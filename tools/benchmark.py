@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from golden_manifest import REPOSITORY, circumstances
+from golden_manifest import REPOSITORY, Made, circumstances, record, write_json
 
 sys.path.insert(0, str(REPOSITORY))
 
@@ -32,6 +32,7 @@ MODELS = Path(os.environ.get("REFQUANT_MODELS", REPOSITORY.parent / "shared" / "
 PUBLIC = {"vww_int8": "mlperf_tiny/vww_int8.tflite", "resnet8_int8": "mlperf_tiny/resnet8_int8.tflite"}
 BUILT = "mobilenet_v2_like"
 REFERENCE = "BUILTIN_REF"
+EVIDENCE = "golden/benchmark.json"
 ENGINES = {
     "refquant": "refquant, tflite_ref",
     REFERENCE: "LiteRT, BUILTIN_REF",
@@ -149,6 +150,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7, help="default 7")
     parser.add_argument("--batch", type=int, action="append", help="may be repeated; default 1 and 32")
     parser.add_argument("--only", choices=[*PUBLIC, BUILT], help="one model")
+    parser.add_argument("--write", action="store_true", help=f"keep the figures in {EVIDENCE}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     from benchmark_model import mobilenet_v2_like
@@ -173,6 +175,15 @@ def main() -> int:
         Console(width=170).print(table(results))
         versions = ", ".join(f"{package} {version}" for package, version in around["versions"].items())
         print("\n".join([f"one thread each, medians of {arguments.rounds} interleaved rounds; {versions}", *notes]))
+    if arguments.write and not (notes or arguments.only or arguments.batch):
+        what = (
+            "refquant and LiteRT on one thread: medians of interleaved rounds; ratio: refquant's time over the engine's"
+        )
+        figures = {"what": what, **around, "rounds": arguments.rounds, "results": list(map(asdict, results))}
+        write_json(REPOSITORY / EVIDENCE, figures)
+        made = Made(EVIDENCE, "how long refquant and LiteRT took side by side in one run", "measured by this tool")
+        command = f"python tools/benchmark.py --rounds {arguments.rounds} --write"
+        record(REPOSITORY, "benchmark", command, [made], ("ai-edge-litert", "numpy"))
     unequal = [r for r in results if r.engine == "refquant" and not r.equals_reference]
     for r in unequal:
         print(f"{r.model}, batch {r.batch}: refquant's output differs from BUILTIN_REF's", file=sys.stderr)

@@ -71,6 +71,21 @@ def models() -> str:
     return _table(["int8 model", "inputs", "tensors", "elements compared", "differing"], rows)
 
 
+def speed() -> str:
+    """refquant beside the engines of LiteRT."""
+    results = _read("benchmark.json")["results"]
+    times = {(r["model"], r["batch"], r["engine"]): r for r in results}
+    engines = {"BUILTIN_REF": "reference", "BUILTIN_WITHOUT_DEFAULT_DELEGATES": "optimized", "AUTO": "XNNPACK"}
+    rows = []
+    for model, batch in dict.fromkeys((r["model"], r["batch"]) for r in results):
+        own = times[model, batch, "refquant"]
+        parts = [f"{1 / times[model, batch, engine]['ratio']:.2g}" for engine in engines]
+        peaks = "/".join(f"{times[model, batch, e]['peak_bytes'] / 1e6:.0f}" for e in ("refquant", "BUILTIN_REF"))
+        rows.append([model, batch, f"{1000 * own['median_seconds']:.1f}", *parts, peaks])
+    header = ["model", "batch", "refquant, ms", *(f"speed to {name}" for name in engines.values())]
+    return _table([*header, "peak MB, refquant/reference"], rows)
+
+
 def errata() -> str:
     """Known wrong behaviour of the runtimes."""
     rows = [
@@ -86,7 +101,7 @@ def errata() -> str:
     return _table(["op", "types", "what the reference kernels do", "refquant", "see"], rows)
 
 
-TABLES = {"operators": operators, "models": models, "errata": errata}
+TABLES = {"operators": operators, "models": models, "speed": speed, "errata": errata}
 
 
 def rendered(text: str) -> str:

@@ -7,8 +7,6 @@ Source: google/gemmlowp, fixedpoint/fixedpoint.h; google-ai-edge/LiteRT, tflite/
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -122,8 +120,3 @@ def count_leading_zeros(x: ArrayLike) -> Int64:
     x = _int64(x)
     _, exponent = np.frexp(x.astype(np.float64))  # exact: x < 2^53
     return np.asarray(32 - np.where(x == 0, 0, exponent), np.int64)
-
-
-def as_type(x: ArrayLike, dtype: Any) -> NDArray[Any]:
-    """x, whose values lie in the range of `dtype`, as an array of `dtype`."""
-    return np.asarray(x).astype(dtype)

@@ -16,6 +16,7 @@ import numpy as np
 from refquant.arithmetic.exact import EXACT_FLOAT32, PreparedMatrix, exact_matmul, prepare_matrix
 from refquant.arithmetic.fixed_point import Int64
 from refquant.arithmetic.float_product import FloatProduct
+from refquant.errors import UnsupportedModel
 from refquant.kernels.activation import clamp_sum, fused_float_range, fused_range
 from refquant.kernels.checks import expect_same_type, legacy_parameters
 from refquant.kernels.kernel import Node, Operand, Shape
@@ -65,10 +66,10 @@ def check_bias(node: Node, bias: Operand | None, type_: str, channels: int) -> N
         raise node.invalid(f"bias '{bias.name}' has zero point {legacy_parameters(bias)[1]}; it must be 0")
 
 
-def check_finite(node: Node, filter_: Operand) -> None:
-    """UnsupportedModel for a constant filter with an infinity or NaN, which would meet the zeros around the image."""
-    if filter_.value is not None and not np.isfinite(filter_.value).all():
-        raise node.unsupported(f"filter '{filter_.name}' holds an infinity or NaN")
+def check_finite(filter_: Array) -> None:
+    """UnsupportedModel for a filter with an infinity or NaN, which would meet the zeros around the image."""
+    if not np.isfinite(filter_).all():
+        raise UnsupportedModel("the filter holds an infinity or NaN")
 
 
 def quantized_stage(node: Node, input_: Operand, filter_: Operand, channels: int) -> tuple[int, OutputStage]:
@@ -243,7 +244,8 @@ class FloatConvParams:
 def conv_2d_float_params(node: Node) -> FloatConvParams:
     """Checks and decodes CONV_2D with input, filter and bias in float32; shapes and errors as in conv_2d_params."""
     _, filter_, window, groups, output_shape = _decode_conv(node, "FLOAT32")
-    check_finite(node, filter_)
+    if filter_.value is not None:
+        check_finite(filter_.value)
     return FloatConvParams((output_shape,), window, groups, *fused_float_range(node), node.arithmetic["float.product"])
 
 
@@ -256,6 +258,7 @@ def conv_2d_float(params: FloatConvParams, arrays: Sequence[Array | None]) -> tu
     assert x is not None
     assert filter_ is not None
     assert bias is not None
+    check_finite(filter_)
     output = np.empty((len(x), *params.output_shapes[0][1:]), np.float32)
     view = patches(pad(x, params.window, 0, np.float32), params.window)
     rows = filter_.reshape(len(filter_), -1)

@@ -166,7 +166,7 @@ def fully_connected(params: FullyConnectedParams, arrays: Sequence[Array | None]
         bias = rest[0] if rest else None
         weights = dense_weights(filter_, bias, params.input_zero_point, params.filter_zero_point, params.stage)
         if beyond := _beyond_int32(weights.finish):
-            raise UnsupportedModel(f"FULLY_CONNECTED: {beyond}")
+            raise UnsupportedModel(beyond)
     sums = exact_matmul(_rows(x, params.columns), weights.matrix, INT8_MAGNITUDE)
     output = np.empty(sums.shape, np.int8)
     finish(weights.finish, sums, output)

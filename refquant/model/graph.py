@@ -156,6 +156,8 @@ class Model:
         """The tensor's stored data as a read-only array of its shape and dtype; None if it is not a constant."""
         if tensor.external_buffer:
             raise UnsupportedModel(f"tensor '{tensor.name}' has its data in an external buffer")
+        if tensor.sparsity is not None:
+            raise UnsupportedModel(f"tensor '{tensor.name}' is sparse; sparse constants are not built")
         data = self.buffers[tensor.buffer]
         if tensor.buffer == 0 or tensor.is_variable or (not data and 0 not in tensor.shape):
             return None

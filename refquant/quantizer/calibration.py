@@ -22,7 +22,17 @@ import numpy as np
 from refquant.errors import InvalidInput
 from refquant.files import write_whole
 from refquant.model.graph import Array, Graph, Model
-from refquant.program import ModelLike, Program, Value, as_model, block_size, check_array, execute, prepare
+from refquant.program import (
+    ModelLike,
+    Program,
+    Value,
+    as_model,
+    block_size,
+    check_array,
+    execute,
+    named_inputs,
+    prepare,
+)
 from refquant.runtimes import runtime_named
 
 Sample = Array | Sequence[Array] | Mapping[str, Array]
@@ -391,34 +401,11 @@ def _arrays(model: Model, sample: Sample, number: int) -> dict[int, Array]:
     return arrays
 
 
-def _named(model: Model, sample: Sample, number: int) -> dict[int, Any]:
-    graph = model.graph
-    if isinstance(sample, Mapping):
-        names = {graph.tensors[index].name: index for index in graph.inputs}
-        for signature in model.signatures:
-            if signature.subgraph == 0:
-                names.update(signature.inputs)
-        for name in sample:
-            if name not in names:
-                raise InvalidInput(
-                    f"sample {number}: no input is named '{name}'; there are: {', '.join(sorted(names))}"
-                )
-        given = {names[name]: array for name, array in sample.items()}
-        for index in graph.inputs:
-            if index not in given:
-                raise InvalidInput(f"sample {number}: the input '{graph.tensors[index].name}' is missing")
-        return given
-    if not isinstance(sample, np.ndarray | list | tuple):
-        raise InvalidInput(
-            f"sample {number} is a {type(sample).__name__}; it must be an array, a list of arrays or "
-            "{input name: array}"
-        )
-    arrays = [sample] if isinstance(sample, np.ndarray) else list(sample)
-    if len(arrays) != len(graph.inputs):
-        raise InvalidInput(
-            f"sample {number}: the model has {len(graph.inputs)} inputs, but {len(arrays)} arrays were given"
-        )
-    return dict(zip(graph.inputs, arrays, strict=True))
+def _named(model: Model, sample: Sample, number: int) -> dict[int, Array]:
+    try:
+        return dict(named_inputs(model, sample))
+    except InvalidInput as error:
+        raise InvalidInput(f"sample {number}: {error}") from None
 
 
 def _check_shapes(model: Model, first: tuple[Shape, ...] | None, shapes: tuple[Shape, ...], number: int) -> None:

@@ -28,7 +28,7 @@ from refquant.model.graph import Array
 # Elements of the matrix of columns, and of the sums, that are worked on at once: together they fit the second-level
 # cache, and the calls cost little.
 COLUMN_ELEMENTS = 1 << 18
-OUTPUT_ELEMENTS = 1 << 18
+OUTPUT_ELEMENTS = 1 << 19
 # Products of so many multiplications are small to OpenBLAS, which then multiplies without packing the matrices first;
 # that is worth it where few calls of many rows do.
 SMALL_PRODUCT = 1_000_000

@@ -38,7 +38,7 @@ INT16_MAX = 2**15 - 1
 # little, short enough for the caches. TAP_ELEMENTS: those of all taps, each repeated along a run.
 RUN_ELEMENTS = 1 << 15
 TAP_ELEMENTS = 1 << 20
-BLOCK_ELEMENTS = 1 << 17
+BLOCK_ELEMENTS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from refquant.kernels.scratch import scratch
 from refquant.model.graph import DTYPES, Array
 
 # Elements that meet one pass of a chain; a float64 buffer of them and its constants fit the second-level cache.
-BLOCK_ELEMENTS = 1 << 16
+BLOCK_ELEMENTS = 1 << 17
 # Constants per channel are repeated up to this length, so that the innermost loops are long where channels are few.
 SPREAD_ELEMENTS = 1 << 13
 # C's round(v) is trunc(v + copysign(BELOW_HALF, v)); see multiplier.real_rounding_block.

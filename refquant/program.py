@@ -105,8 +105,7 @@ def prepare(
         place = operator_place(0, position, operator)
         step = _prepare_step(graph.tensors, operator, runtime, overflow, place, known, shapes)
         for index in operator.inputs:
-            last_use.setdefault(index, position)
-            last_use[index] = max(last_use[index], position)
+            last_use[index] = max(last_use.get(index, position), position)
         if step.params is not None:
             shapes.update(
                 (index, _countable(shape, place))

@@ -696,3 +696,22 @@ def rule_graph(name: str, rng: np.random.Generator) -> Model:
     for tensor in RULE_GRAPHS[name](b):
         b.tensors[tensor] = replace(b.tensors[tensor], quantization=None)
     return b.model(b.extra_outputs)
+
+
+def described(model: Model) -> list[tuple]:
+    """Tensors and operators in order, with everything that matters."""
+    rows: list[tuple] = []
+    for tensor in model.graph.tensors:
+        q = tensor.quantization if tensor.quantization is not None and tensor.quantization.scale else Quantization()
+        data = model.constant(tensor)
+        rows.append(
+            (
+                tensor.name,
+                tensor.type,
+                tensor.shape,
+                tensor.shape_signature,
+                q,
+                None if data is None else data.tobytes(),
+            )
+        )
+    return rows + [(o.name, o.version, o.inputs, o.outputs) for o in model.graph.operators]

@@ -13,6 +13,7 @@ from converter_oracle_graphs import (
     add,
     conv_2d,
     conv_2d_with,
+    described,
     fully_connected,
     max_pool_2d,
     pad,
@@ -41,25 +42,6 @@ GOLDEN = {
 
 def golden(name: str) -> Model:
     return refquant.load(data_file(f"golden/models/{name}.tflite"))
-
-
-def described(model: Model) -> list[tuple]:
-    """Tensors and operators in order, with everything that matters."""
-    rows: list[tuple] = []
-    for tensor in model.graph.tensors:
-        q = tensor.quantization if tensor.quantization is not None and tensor.quantization.scale else Quantization()
-        data = model.constant(tensor)
-        rows.append(
-            (
-                tensor.name,
-                tensor.type,
-                tensor.shape,
-                tensor.shape_signature,
-                q,
-                None if data is None else data.tobytes(),
-            )
-        )
-    return rows + [(o.name, o.version, o.inputs, o.outputs) for o in model.graph.operators]
 
 
 @pytest.mark.parametrize("network", ["digits_cnn", "digits_ds"])

@@ -24,6 +24,7 @@ from converter_oracle_graphs import (
     TABLE_OPS,
     Builder,
     conv_2d_with,
+    described,
     random_dag,
     rule_graph,
     single_op,
@@ -34,7 +35,7 @@ from refquant.compare import Comparison, compare_models
 from refquant.compare.parameters import ulp_distance
 from refquant.data import data_file
 from refquant.model import read_model, write_model
-from refquant.model.graph import Model, Quantization
+from refquant.model.graph import Model
 from refquant.quantizer import Calibration, calibrate, quantize
 
 MODELS = Path(os.environ.get("REFQUANT_MODELS", Path(__file__).resolve().parents[2] / "shared" / "models"))
@@ -75,25 +76,6 @@ def real_model(name: str) -> tuple[Model, list[np.ndarray], Model]:
         calibrated = converter.calibrate(data, [[sample] for sample in samples])
         _calibrated[name] = (model, samples, refquant.load(calibrated))
     return _calibrated[name]
-
-
-def described(model: Model) -> list[tuple]:
-    """Tensors and operators in order, with everything that matters."""
-    rows: list[tuple] = []
-    for tensor in model.graph.tensors:
-        q = tensor.quantization if tensor.quantization is not None and tensor.quantization.scale else Quantization()
-        data = model.constant(tensor)
-        rows.append(
-            (
-                tensor.name,
-                tensor.type,
-                tensor.shape,
-                tensor.shape_signature,
-                q,
-                None if data is None else data.tobytes(),
-            )
-        )
-    return rows + [(o.name, o.version, o.inputs, o.outputs) for o in model.graph.operators]
 
 
 # real models

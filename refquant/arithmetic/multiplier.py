@@ -146,7 +146,7 @@ def int64_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int =
     return block
 
 
-_BELOW_HALF = np.nextafter(0.5, 0)
+BELOW_HALF = float(np.nextafter(0.5, 0))  # round(v) = trunc(v + copysign(BELOW_HALF, v)): see real_rounding_block
 
 
 def real_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
@@ -161,7 +161,7 @@ def real_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
     def block(x: NDArray[Any]) -> NDArray[Any]:
         with np.errstate(over="ignore", invalid="ignore"):
             x *= head(factors, x.size)
-        x += np.copysign(_BELOW_HALF, x)
+        x += np.copysign(BELOW_HALF, x)
         if not (x.max() < 2.0**31 and x.min() > -(2.0**31) - 1):
             x[~(np.abs(x) < 2.0**31)] = INT32_MIN
         return x.astype(np.int32)

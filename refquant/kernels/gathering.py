@@ -11,10 +11,10 @@ from math import prod
 
 import numpy as np
 
+from refquant.arithmetic.fixed_point import INT32_MAX
 from refquant.errors import InvalidInput, RefquantError
 from refquant.kernels.checks import expect_counts, expect_same_type
 from refquant.kernels.index_operands import (
-    INT32_MAX,
     axis_from_end,
     one_integer,
     per_sample,

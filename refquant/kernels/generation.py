@@ -8,9 +8,9 @@ from math import prod
 
 import numpy as np
 
+from refquant.arithmetic.fixed_point import INT32_MAX
 from refquant.kernels.checks import expect_counts, expect_same_type
 from refquant.kernels.index_operands import (
-    INT32_MAX,
     axis_from_end,
     expect_equal_parameters,
     expect_zero_zero_point,

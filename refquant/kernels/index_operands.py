@@ -9,8 +9,6 @@ from refquant.kernels.checks import legacy_parameters
 from refquant.kernels.kernel import Node, Operand, Shape
 from refquant.model.graph import Array
 
-INT32_MAX = 2**31 - 1
-
 
 def expect_input_counts(node: Node, inputs: tuple[int, ...], outputs: int = 1) -> None:
     """InvalidModel unless the operator has one of these numbers of inputs, and so many outputs."""

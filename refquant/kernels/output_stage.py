@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from refquant.arithmetic.exact import Narrow, largest_magnitude, narrowed
 from refquant.arithmetic.fixed_point import INT32_MAX, Int64
 from refquant.arithmetic.float_rounding import Float64, float_rounding
-from refquant.arithmetic.multiplier import Multiplier
+from refquant.arithmetic.multiplier import BELOW_HALF, Multiplier
 from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
     FLOAT64_ROUND,
@@ -31,8 +31,6 @@ from refquant.model.graph import DTYPES, Array
 BLOCK_ELEMENTS = 1 << 17
 # Constants per channel are repeated up to this length, so that the innermost loops are long where channels are few.
 SPREAD_ELEMENTS = 1 << 13
-# C's round(v) is trunc(v + copysign(BELOW_HALF, v)); see multiplier.real_rounding_block.
-BELOW_HALF = float(np.nextafter(0.5, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from refquant.arithmetic.fixed_point import INT32_MAX
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
 from refquant.kernels.index_operands import (
-    INT32_MAX,
     expect_equal_parameters,
     expect_input_counts,
     expect_zero_zero_point,

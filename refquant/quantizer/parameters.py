@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.arithmetic.fixed_point import INT32_MAX
 from refquant.arithmetic.multiplier import round_half_away
 from refquant.errors import NotQuantizable
 from refquant.model.graph import Array, Quantization
@@ -24,7 +25,6 @@ Float64 = NDArray[np.float64]
 
 INT8_MIN, INT8_MAX = -128, 127
 NARROW = 127  # symmetric weights use [-127, 127], never -128
-INT32_MAX = 2**31 - 1
 BIAS_MAX = INT32_MAX // 2  # the overflow guard keeps biases within this, to leave the accumulator room
 NEAR_ZERO = 1e-6  # float64: a range narrower than this is widened
 SCALE_TOLERANCE = 1e-3  # float64: how far a per-tensor weight scale may be from max|w| / 127 and still count as that

@@ -1,6 +1,6 @@
 """refquant: the open reference for TFLite's integer arithmetic."""
 
-from refquant.compare import compare_models
+from refquant.compare import audit_model, compare_models
 from refquant.errors import (
     AccumulatorOverflow,
     InvalidInput,
@@ -13,7 +13,7 @@ from refquant.errors import (
 from refquant.interpreter import Interpreter
 from refquant.model import Model, load, save
 from refquant.program import run
-from refquant.quantizer import Calibration, calibrate, quantize
+from refquant.quantizer import Calibration, calibrate, decide, quantize
 
 __version__ = "0.1.0"
 
@@ -29,8 +29,10 @@ __all__ = [
     "RefquantError",
     "UnsupportedModel",
     "__version__",
+    "audit_model",
     "calibrate",
     "compare_models",
+    "decide",
     "load",
     "quantize",
     "run",

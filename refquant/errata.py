@@ -1,4 +1,4 @@
-"""Known wrong or undefined behaviour of the real runtimes, and what refquant does about each."""
+"""Known wrong or undefined behaviour of the real runtimes and the converter, and what refquant does about each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Erratum:
-    """One finding. treatment: "reproduced" (refquant computes the same wrong values), "refused" (UnsupportedModel)."""
+    """One finding. treatment: "reproduced" (refquant gives the same wrong values), "refused" (an error "
+    "that names it)."""
 
     key: str
     op: str
@@ -66,7 +67,8 @@ ERRATA: tuple[Erratum, ...] = (
         what="Exponentials of a row that sum to 4096 or more leave the int32 accumulator; later shifts are undefined.",
         treatment="refused",
         links=(
-            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/integer_ops/log_softmax.h",
+            "https://github.com/google-ai-"
+            "edge/LiteRT/blob/main/tflite/kernels/internal/reference/integer_ops/log_softmax.h",
         ),
     ),
     Erratum(
@@ -124,7 +126,8 @@ ERRATA: tuple[Erratum, ...] = (
         what=("A result beyond int32 before the clamp is cast from double: undefined behaviour in C++."),
         treatment="refused",
         links=(
-            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/integer_ops/fully_connected.h",
+            "https://github.com/google-ai-"
+            "edge/LiteRT/blob/main/tflite/kernels/internal/reference/integer_ops/fully_connected.h",
         ),
     ),
     Erratum(
@@ -154,7 +157,7 @@ ERRATA: tuple[Erratum, ...] = (
     Erratum(
         key="pool-parameters-unchecked",
         op="AVERAGE_POOL_2D, MAX_POOL_2D",
-        types=("INT8",),
+        types=("INT8", "UINT8"),
         what=("Input and output scales that differ are accepted and ignored: the codes are pooled as they are."),
         treatment="reproduced",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/pooling.cc",),
@@ -352,6 +355,56 @@ ERRATA: tuple[Erratum, ...] = (
         ),
     ),
     Erratum(
+        key="pow-one-exponent",
+        op="POW",
+        types=("FLOAT32", "INT32"),
+        what=(
+            "A single exponent within 1e-5 of a whole number from 1 on is rounded to it and the power made of "
+            "products, unless base and exponent have one shape."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/optimized/optimized_ops.h",),
+    ),
+    Erratum(
+        key="local-response-window",
+        op="LOCAL_RESPONSE_NORMALIZATION",
+        types=("FLOAT32",),
+        what=("The window leaves out its last channel, c + radius; the optimized kernel does not."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/reference_ops.h",),
+    ),
+    Erratum(
+        key="unique-nan",
+        op="UNIQUE",
+        types=("FLOAT32",),
+        what=("A NaN counts as the smallest value before it; where it comes first, every later value counts as it."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/unique.cc",),
+    ),
+    Erratum(
+        key="lengths-and-shapes-unchecked",
+        op="REVERSE_SEQUENCE, MATRIX_SET_DIAG, ATAN2",
+        types=("FLOAT32",),
+        what=(
+            "All sequence lengths but the first, the size of the diagonal, and sizes of the second input are not "
+            "looked at: the kernels read or write outside of the tensors."
+        ),
+        treatment="refused",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/reverse_sequence.cc",
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/matrix_set_diag.cc",
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/atan2.cc",
+        ),
+    ),
+    Erratum(
+        key="round-half-up-to-zero",
+        op="ROUND",
+        types=("FLOAT32",),
+        what=("Values from -0.5 to below 0 give 0.0, not -0.0."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/round.h",),
+    ),
+    Erratum(
         key="elu-not-registered",
         op="ELU",
         types=(
@@ -364,6 +417,119 @@ ERRATA: tuple[Erratum, ...] = (
         ),
         treatment="reproduced",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/register_ref.cc",),
+    ),
+    Erratum(
+        key="hybrid-minus-128",
+        op="FULLY_CONNECTED, CONV_2D",
+        types=("FLOAT32 with INT8 weights",),
+        what=(
+            "A weight of -128 that meets a negative code counts with the wrong sign in whole blocks of 16 "
+            "columns (CONV_2D: with one weight scale and a number of outputs that 4 does not divide, on "
+            "processors where ruy is not taken)."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/optimized/sse_tensor_utils.cc",
+        ),
+    ),
+    Erratum(
+        key="hybrid-row-sums-wrap",
+        op="FULLY_CONNECTED, BATCH_MATMUL",
+        types=("FLOAT32 with INT8 weights",),
+        what=(
+            "With asymmetric inputs the sums over a row of weights wrap in int16 lanes: rows of more than 2,064"
+            " weights near 127."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/optimized/sse_tensor_utils.cc",
+        ),
+    ),
+    Erratum(
+        key="hybrid-batch-matmul-rows",
+        op="BATCH_MATMUL",
+        types=("FLOAT32 with INT8 weights",),
+        what=(
+            "With two or more leading axes above 1 the scale and zero point of another row are taken: the "
+            "leading indices are added up."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/batch_matmul.h",),
+    ),
+    Erratum(
+        key="hybrid-batch-matmul-float-sums",
+        op="BATCH_MATMUL",
+        types=("FLOAT32 with INT8 weights",),
+        what=("Sums above 2^24 are rounded to float32 before the zero point is taken off."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/batch_matmul.h",),
+    ),
+    Erratum(
+        key="hybrid-zero-points",
+        op="CONV_2D, FULLY_CONNECTED, BATCH_MATMUL and others",
+        types=("FLOAT32 with INT8 weights",),
+        what=("Zero points of the weights are not read."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/conv.cc",),
+    ),
+    Erratum(
+        key="hybrid-equal-scales",
+        op="CONV_2D",
+        types=("FLOAT32 with INT8 weights",),
+        what=(
+            "Channel scales that are all equal switch the run-time quantization of the input from asymmetric to"
+            " symmetric."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/conv.cc",),
+    ),
+    Erratum(
+        key="concatenation-uint8-scalars",
+        op="CONCATENATION",
+        types=("UINT8",),
+        what=("Constant scalars are copied without requantizing."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/concatenation.cc",),
+    ),
+    Erratum(
+        key="hybrid-depthwise-one-scale",
+        op="DEPTHWISE_CONV_2D",
+        types=("FLOAT32 with INT8 weights",),
+        what=(
+            "With one weight scale the kernel reads behind the array of scales; so does TRANSPOSE_CONV with one"
+            " scale along a longer dimension."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/depthwise_conv.cc",),
+    ),
+    Erratum(
+        key="hybrid-batch-matmul-unwritten",
+        op="BATCH_MATMUL",
+        types=("FLOAT32 with INT8 weights",),
+        what=("With asymmetric inputs and five axes, sums that were never written are read."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/batch_matmul.cc",),
+    ),
+    Erratum(
+        key="hybrid-computed-weights",
+        op="FULLY_CONNECTED, CONV_2D, BATCH_MATMUL",
+        types=("FLOAT32 with INT8 weights",),
+        what=("Weights that are no constant: the sums over the rows of the first run are kept for all later ones."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/fully_connected.cc",),
+    ),
+    Erratum(
+        key="hybrid-non-finite",
+        op="CONV_2D, FULLY_CONNECTED and others",
+        types=("FLOAT32 with INT8 weights",),
+        what=(
+            "Inputs with NaN or infinity, and rows so near 0 that 1 / scale is infinite, are cast to integers: "
+            "undefined behaviour in C++."
+        ),
+        treatment="refused",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/optimized/sse_tensor_utils.cc",
+        ),
     ),
     Erratum(
         key="shift-over-30",
@@ -379,5 +545,152 @@ ERRATA: tuple[Erratum, ...] = (
             "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/common.cc",
             "https://github.com/ARM-software/CMSIS-NN/issues/114",
         ),
+    ),
+)
+
+# What the converter writes that is wrong, cannot run or depends on chance.
+CONVERTER_ERRATA: tuple[Erratum, ...] = (
+    Erratum(
+        key="converter-copied-codes",
+        op="EMBEDDING_LOOKUP, ONE_HOT, SPARSE_TO_DENSE, MATRIX_SET_DIAG",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "Operands and result get ranges of their own, but the kernels copy codes without requantizing: the "
+            "values are wrong."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/ir/tfl_ops.td",),
+    ),
+    Erratum(
+        key="converter-empty-places",
+        op="MATRIX_DIAG, SCATTER_ND",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=("Places that nothing is written to hold code 0, which is 0.0 only if the zero point is 0."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/scatter_nd.cc",),
+    ),
+    Erratum(
+        key="converter-reverse-sequence",
+        op="REVERSE_SEQUENCE",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=("Becomes int8, which no kernel of LiteRT takes: the file does not run."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/reverse_sequence.cc",),
+    ),
+    Erratum(
+        key="converter-computed-bias",
+        op="CONV_2D, FULLY_CONNECTED and others with a bias",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "A bias that is computed, not constant, becomes int8 or passes a QUANTIZE from float32 to int32; "
+            "LiteRT refuses both."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/quantization/common/quantization"
+            "_lib/tfl_quantization_driver.cc",
+        ),
+    ),
+    Erratum(
+        key="converter-computed-weights",
+        op="CONV_2D, DEPTHWISE_CONV_2D",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "Weights that are computed get a zero point other than 0: LiteRT refuses CONV_2D, and "
+            "DEPTHWISE_CONV_2D ignores it."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/conv.cc",),
+    ),
+    Erratum(
+        key="converter-order-of-readers",
+        op="ARG_MAX, LESS and other ops without float results",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "Whether the operator becomes int8 depends on the order of its operand's readers: the converter stops"
+            " at the first that stays float."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-"
+            "edge/LiteRT/blob/main/tflite/converter/quantization/common/quantization_lib/quantization_utils.h",
+        ),
+    ),
+    Erratum(
+        key="converter-unread-split",
+        op="SPLIT",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=("With one result that nothing reads the same process gives now INT8, now FLOAT32."),
+        treatment="reproduced as INT8",
+        links=(
+            "https://github.com/google-ai-"
+            "edge/LiteRT/blob/main/tflite/converter/quantization/common/quantization_lib/quantization_utils.h",
+        ),
+    ),
+    Erratum(
+        key="converter-denied-names",
+        op="every op",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "Denying by name misses operators with several results, TRANSPOSE_CONV and EMBEDDING_LOOKUP; a denied"
+            " pool, slice or gather becomes int8 all the same, because the DEQUANTIZE before it moves behind it."
+        ),
+        treatment="reproduced; such names are refused",
+        links=(
+            "https://github.com/google-ai-"
+            "edge/LiteRT/blob/main/tflite/converter/quantization/common/quantization_lib/quantization_utils.h",
+        ),
+    ),
+    Erratum(
+        key="converter-guard-per-tensor",
+        op="CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "With one weight scale, the overflow guard raises the scale by less than 1e-3 but leaves the codes as"
+            " they were for the old scale."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantization_utils.cc",),
+    ),
+    Erratum(
+        key="converter-allow-float",
+        op="SIN, NEG and every op without an int8 form",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "supported_ops = [TFLITE_BUILTINS_INT8] is not enforced: such operators stay float between DEQUANTIZE"
+            " and QUANTIZE, without an error."
+        ),
+        treatment="refused with allow_float=False",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/python/converter_python_api.cc",),
+    ),
+    Erratum(
+        key="converter-unregistered-versions",
+        op="DEPTH_TO_SPACE, TILE",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=("Written as version 2 and 3, which the reference resolver does not register."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/register_ref.cc",),
     ),
 )

@@ -14,7 +14,7 @@ import numpy as np
 from refquant.arithmetic.exact import NARROW, Narrow
 from refquant.errors import InvalidInput, InvalidModel, RefquantError, UnsupportedModel
 from refquant.kernels.kernel import Batching, Kernel, Node, Operand, Shape
-from refquant.kernels.table import TYPE_OPERAND
+from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND
 from refquant.model import load
 from refquant.model.graph import Array, Model, Operator, Tensor
 from refquant.model.schema import OPTIONS_OF, default_options, zero_options
@@ -60,12 +60,21 @@ def _kernel_for(operator: Operator, operands: Sequence[Operand | None], runtime:
     decider = operands[index] if index < len(operands) else None
     if decider is None:
         raise InvalidModel(f"{place}: input {index} is missing")
-    if decider.type not in by_type:
+    weights = operands[WEIGHT_OPERAND[operator.name] :] if operator.name in WEIGHT_OPERAND else ()
+    type, names = _kernel_type(decider, weights[0] if weights else None)
+    if type not in by_type:
         raise UnsupportedModel(
-            f"{place}: type {decider.type} of tensor '{decider.name}' is not built for {operator.name} in runtime "
-            f"{runtime.name}; built are {', '.join(by_type)}"
+            f"{place}: type {type} of {names} is not built for {operator.name} in runtime {runtime.name}; built are "
+            f"{', '.join(by_type)}"
         )
-    return by_type[decider.type]
+    return by_type[type]
+
+
+def _kernel_type(decider: Operand, weights: Operand | None) -> tuple[str, str]:
+    """(the key of a kernel in the table, the tensors whose types it names)."""
+    if weights is None or weights.type == decider.type:
+        return decider.type, f"tensor '{decider.name}'"
+    return f"{decider.type}x{weights.type}", f"tensors '{decider.name}' and '{weights.name}'"
 
 
 def narrow_named(overflow: str) -> Narrow:

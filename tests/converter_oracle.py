@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,10 @@ class ConverterOracle:
         output_type: str = "float32",
         per_channel: bool = True,
         per_channel_dense: bool = True,
+        denied_ops: Sequence[str] = (),
+        denied_names: Sequence[str] = (),
     ) -> bytes:
-        """The int8 model that TensorFlow makes of a model with ranges."""
+        """The int8 model that TensorFlow makes of a model with ranges; operators of denied names stay float."""
         return self._ask(
             verb="quantize",
             model=calibrated,
@@ -41,11 +44,49 @@ class ConverterOracle:
             output_type=output_type,
             per_channel=per_channel,
             per_channel_dense=per_channel_dense,
+            denied_ops=list(denied_ops),
+            denied_names=list(denied_names),
+        )
+
+    def quantize_legacy(
+        self,
+        model: bytes,
+        mode: str = "int8",
+        input_type: str = "float32",
+        output_type: str = "float32",
+        per_channel: bool = True,
+        per_channel_dense: bool = True,
+        allow_float: bool = True,
+        bias_type: str = "int32",
+        samples: Sequence[list[np.ndarray]] = (),
+        only: str | None = None,
+    ) -> bytes:
+        """The model that TensorFlow's old C++ quantizer makes, from samples or of a model with ranges."""
+        return self._ask(
+            verb="quantize_legacy",
+            model=model,
+            samples=list(samples),
+            mode=mode,
+            input_type=input_type,
+            output_type=output_type,
+            per_channel=per_channel,
+            per_channel_dense=per_channel_dense,
+            allow_float=allow_float,
+            bias_type=bias_type,
+            only=only,
         )
 
     def normalize(self, model: bytes, ops: set[str]) -> bytes:
         """The float model as the converter would have left it, `ops` being its operators' names."""
         return self._ask(verb="normalize", model=model, ops=sorted(ops))
+
+    def network(self, name: str) -> bytes:
+        """The float model of a network of converter_networks."""
+        return self._ask(verb="network", name=name)
+
+    def close(self) -> None:
+        """Ends the process; the next question starts another."""
+        self._child.close()
 
     def _ask(self, **request: Any) -> bytes:
         return self._child.ask(request)

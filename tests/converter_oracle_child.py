@@ -1,6 +1,6 @@
 """Child process that runs TensorFlow's converter: its import is slow, and some models kill the process.
 
-Protocol on stdin/stdout: a pickled dictionary {"verb": "calibrate" | "quantize" | "normalize", ...} -> ("ok", bytes)
+Protocol on stdin/stdout: a pickled dictionary {"verb": a key of VERBS, ...} -> ("ok", bytes)
 or ("rejected", message). Kept free of refquant on purpose: it is the other side.
 """
 
@@ -19,7 +19,15 @@ def calibrate(model: bytes, samples: list) -> bytes:
     return bytes(calibrator.Calibrator(model).calibrate(lambda: iter(samples)))
 
 
-def quantize(model: bytes, input_type: str, output_type: str, per_channel: bool, per_channel_dense: bool) -> bytes:
+def quantize(
+    model: bytes,
+    input_type: str,
+    output_type: str,
+    per_channel: bool,
+    per_channel_dense: bool,
+    denied_ops: list,
+    denied_names: list,
+) -> bytes:
     """The int8 model the MLIR quantizer makes of a calibrated float model."""
     import tensorflow as tf
     from tensorflow.lite.python import convert
@@ -32,7 +40,43 @@ def quantize(model: bytes, input_type: str, output_type: str, per_channel: bool,
             input_data_type=types[input_type],
             output_data_type=types[output_type],
             disable_per_channel_for_dense_layers=not per_channel_dense,
+            denylisted_ops=set(denied_ops),
+            denylisted_nodes=set(denied_names),
         )
+    )
+
+
+def quantize_legacy(
+    model: bytes,
+    samples: list,
+    mode: str,
+    input_type: str,
+    output_type: str,
+    per_channel: bool,
+    per_channel_dense: bool,
+    allow_float: bool,
+    bias_type: str,
+    only: str | None,
+) -> bytes:
+    """The model the old C++ quantizer makes; ranges in the model count where no sample is given.
+
+    only: the name of the one operator (of its first result) that is quantized; then the choices above are fixed.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.optimize import calibrator
+
+    quantizer = calibrator.Calibrator(model)
+    io = tf.as_dtype(input_type), tf.as_dtype(output_type)
+    if only is not None:
+        return bytes(quantizer.calibrate_and_quantize_single(lambda: iter(samples), *io, allow_float, only))
+    activations = {"int8": tf.int8, "int16x8": tf.int16}[mode]
+    options = {
+        "disable_per_channel": not per_channel,
+        "disable_per_channel_quantization_for_dense_layers": not per_channel_dense,
+    }
+    bias = tf.as_dtype(bias_type)
+    return bytes(
+        quantizer.calibrate_and_quantize(lambda: iter(samples), *io, allow_float, activations, bias, **options)
     )
 
 
@@ -43,7 +87,20 @@ def normalize(model: bytes, ops: list) -> bytes:
     return bytes(convert.mlir_quantize(model, denylisted_ops=set(ops)))
 
 
-VERBS = {"calibrate": calibrate, "quantize": quantize, "normalize": normalize}
+def network(name: str) -> bytes:
+    """A float model of converter_networks."""
+    import converter_networks
+
+    return converter_networks.build(name)
+
+
+VERBS = {
+    "calibrate": calibrate,
+    "quantize": quantize,
+    "quantize_legacy": quantize_legacy,
+    "normalize": normalize,
+    "network": network,
+}
 
 
 def main() -> None:

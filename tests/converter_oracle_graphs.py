@@ -5,15 +5,29 @@ The ranges need not be ones that any data would give; the converter takes what t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from refquant.model.graph import Graph, Model, Operator, Quantization, Tensor
+from refquant.model.schema import OPTIONS_OF, options_union
 
 Shape = tuple[int, ...]
 CHANNELS = (1, 3, 4, 7, 8)
+TYPES = {"float32": "FLOAT32", "int32": "INT32", "int64": "INT64", "bool": "BOOL"}
+
+
+class Unfit(Exception):
+    """An operator cannot take the tensor it was given."""
+
+
+def needs(condition: bool) -> None:
+    """Unfit unless the condition holds."""
+    if not condition:
+        raise Unfit
 
 
 def float32(value: float) -> float:
@@ -26,6 +40,8 @@ class Builder:
 
     rng: np.random.Generator
     missing_ranges: float = 0.0  # share of tensors without a range
+    sharing: float = 0.0  # share of constants that an earlier operator reads too
+    ranked: bool = False  # whether the file says that a tensor without dimensions is a scalar
     tensors: list[Tensor] = field(default_factory=list)
     operators: list[Operator] = field(default_factory=list)
     buffers: list[bytes] = field(default_factory=lambda: [b""])
@@ -53,24 +69,42 @@ class Builder:
             low, high = abs(low), abs(low) + abs(high)
         return Quantization(min=(float32(low),), max=(float32(high),))
 
-    def add(self, shape: Shape, name: str) -> int:
-        self.tensors.append(Tensor(name, "FLOAT32", tuple(int(size) for size in shape), 0, self.range()))
+    def add(self, shape: Shape, name: str, type_: str = "FLOAT32") -> int:
+        range_ = self.range() if type_ == "FLOAT32" else None
+        self.tensors.append(Tensor(name, type_, tuple(int(size) for size in shape), 0, range_, has_rank=self.ranked))
         return len(self.tensors) - 1
 
-    def input(self, shape: Shape) -> int:
-        self.inputs.append(self.add(shape, f"in{len(self.inputs)}"))
+    def input(self, shape: Shape, type_: str = "FLOAT32") -> int:
+        self.inputs.append(self.add(shape, f"in{len(self.inputs)}", type_))
         return self.inputs[-1]
 
     def constant(self, array: np.ndarray, name: str = "") -> int:
-        types = {"float32": "FLOAT32", "int32": "INT32", "bool": "BOOL"}
         self.buffers.append(np.ascontiguousarray(array).tobytes())
         name = name or f"const{len(self.tensors)}"
-        self.tensors.append(Tensor(name, types[array.dtype.name], tuple(array.shape), len(self.buffers) - 1))
+        self.tensors.append(Tensor(name, TYPES[array.dtype.name], tuple(array.shape), len(self.buffers) - 1))
         return len(self.tensors) - 1
+
+    def shared(self, shape: Shape) -> int | None:
+        """Now and then a float constant of that shape that is there already."""
+        if not self.sharing or self.rng.random() >= self.sharing:
+            return None
+        same = [i for i, t in enumerate(self.tensors) if t.buffer and t.type == "FLOAT32" and t.shape == shape]
+        return int(self.rng.choice(same)) if same else None
+
+    def numbers(self, shape: Shape) -> int:
+        """A constant of ordinary numbers, now and then all equal or tiny."""
+        known = self.shared(shape)
+        if known is not None:
+            return known
+        kind = self.rng.integers(10) if self.sharing else 9
+        values = np.full(shape, self.rng.choice([0, 1, -2.5])) if kind == 0 else self.rng.normal(0, 2, shape)
+        return self.constant((values * (1e-8 if kind == 1 else 1)).astype(np.float32))
 
     def weights(self, shape: Shape, axis: int) -> int:
         """Weights with awkward channels: zero, tiny, huge, and values half way between two integers."""
-        rng = self.rng
+        rng, known = self.rng, self.shared(shape)
+        if known is not None:
+            return known
         w = rng.normal(0, 1, shape) * 10.0 ** rng.integers(-3, 2)
         channels = np.moveaxis(w, axis, 0)
         for channel in channels:
@@ -90,6 +124,11 @@ class Builder:
         return self.constant(w.astype(np.float32), f"weights{len(self.tensors)}")
 
     def bias(self, channels: int) -> int:
+        known = self.shared((channels,))
+        if known is not None:
+            return known
+        if self.sharing and self.rng.random() < 0.2:
+            return self.constant(np.zeros(channels, np.float32), f"bias{len(self.tensors)}")
         b = self.rng.normal(0, 1, channels) * 10.0 ** self.rng.integers(-3, 3)
         if self.rng.random() < 0.15:
             b *= 1e6  # beyond what int32 holds for many a scale
@@ -102,17 +141,33 @@ class Builder:
         shapes: list[Shape],
         options: dict[str, Any] | None = None,
         options_type: str | None = None,
+        types: tuple[str, ...] = (),
     ) -> list[int]:
+        """Adds an operator; its results are float32 but where `types` says otherwise."""
         number = len(self.operators)
         outputs = [
-            self.add(shape, f"{name.lower()}{number}" + ("" if len(shapes) == 1 else f"_{k}"))
-            for k, shape in enumerate(shapes)
+            self.add(shape, f"{name.lower()}{number}" + ("" if len(shapes) == 1 else f"_{k}"), type_)
+            for k, (shape, type_) in enumerate(zip_longest(shapes, types, fillvalue="FLOAT32"))
         ]
+        table = options_type or OPTIONS_OF.get(name)
+        if table is not None and options_union(table) != "BuiltinOptions":
+            table = None
         self.operators.append(
-            Operator(name, tuple(inputs), tuple(outputs), 1, options_type=options_type, options=options or {})
+            Operator(name, tuple(inputs), tuple(outputs), 1, options_type=table, options=options or {})
         )
         self.used.update(inputs)
         return outputs
+
+    def attempt(self, build: Callable[[Builder, int], list[int]], x: int) -> bool:
+        """Adds an operator on the tensor, or nothing if that is Unfit."""
+        tensors, buffers, operators = len(self.tensors), len(self.buffers), len(self.operators)
+        try:
+            build(self, x)
+        except Unfit:
+            assert operators == len(self.operators)
+            del self.tensors[tensors:], self.buffers[buffers:]
+            return False
+        return True
 
     def shape(self, tensor: int) -> Shape:
         return self.tensors[tensor].shape
@@ -128,7 +183,13 @@ class Builder:
 # one operator: each takes a builder and a tensor and gives new tensors
 
 
-def _activation(b: Builder) -> str:
+def image(b: Builder, x: int) -> Shape:
+    """The shape of a tensor of four dimensions."""
+    needs(len(b.shape(x)) == 4)
+    return b.shape(x)
+
+
+def activation(b: Builder) -> str:
     return str(b.rng.choice(["NONE", "NONE", "RELU", "RELU6"]))
 
 
@@ -137,15 +198,15 @@ def _same(size: int, stride: int) -> int:
 
 
 def conv_2d(b: Builder, x: int) -> list[int]:
-    c = b.shape(x)[-1]
+    c = image(b, x)[-1]
     k, stride, out = int(b.rng.choice([1, 3])), int(b.rng.choice([1, 1, 2])), int(b.rng.choice(CHANNELS))
     return conv_2d_with(b, x, b.weights((out, k, k, c), 0), b.bias(out), stride)
 
 
 def conv_2d_with(b: Builder, x: int, weights: int, bias: int, stride: int = 1) -> list[int]:
-    n, h, w, _ = b.shape(x)
+    n, h, w, _ = image(b, x)
     options = {
-        "padding": "SAME", "stride_w": stride, "stride_h": stride, "fused_activation_function": _activation(b),
+        "padding": "SAME", "stride_w": stride, "stride_h": stride, "fused_activation_function": activation(b),
         "dilation_w_factor": 1, "dilation_h_factor": 1,
     }  # fmt: skip
     shape = (n, _same(h, stride), _same(w, stride), b.shape(weights)[0])
@@ -153,11 +214,11 @@ def conv_2d_with(b: Builder, x: int, weights: int, bias: int, stride: int = 1) -
 
 
 def depthwise_conv_2d(b: Builder, x: int) -> list[int]:
-    n, h, w, c = b.shape(x)
+    n, h, w, c = image(b, x)
     k, stride = int(b.rng.choice([1, 3])), int(b.rng.choice([1, 2]))
     options = {
         "padding": "SAME", "stride_w": stride, "stride_h": stride, "depth_multiplier": 1,
-        "fused_activation_function": _activation(b), "dilation_w_factor": 1, "dilation_h_factor": 1,
+        "fused_activation_function": activation(b), "dilation_w_factor": 1, "dilation_h_factor": 1,
     }  # fmt: skip
     inputs = [x, b.weights((1, k, k, c), 3), b.bias(c)]
     return b.op(
@@ -167,11 +228,12 @@ def depthwise_conv_2d(b: Builder, x: int) -> list[int]:
 
 def fully_connected(b: Builder, x: int) -> list[int]:
     shape = b.shape(x)
+    needs(len(shape) >= 2)
     depth, out = shape[-1], int(b.rng.choice(CHANNELS))
     rows = int(np.prod(shape[:-1]))
     bias = -1 if b.rng.random() < 0.2 else b.bias(out)
     options = {
-        "fused_activation_function": _activation(b),
+        "fused_activation_function": activation(b),
         "weights_format": "DEFAULT",
         "keep_num_dims": False,
         "asymmetric_quantize_inputs": False,
@@ -184,10 +246,10 @@ def fully_connected(b: Builder, x: int) -> list[int]:
 def _binary(name: str, options_type: str, fused: bool = True):
     def build(b: Builder, x: int, y: int | None = None) -> list[int]:
         if y is None:
-            others = [t for t in _floats(b) if b.shape(t) == b.shape(x) and t != x]
+            others = [t for t in floats(b) if b.shape(t) == b.shape(x) and t != x]
             y = int(b.rng.choice(others)) if others and b.rng.random() < 0.7 else _vector(b, x)
         return b.op(
-            name, [x, y], [b.shape(x)], {"fused_activation_function": _activation(b)} if fused else {}, options_type
+            name, [x, y], [b.shape(x)], {"fused_activation_function": activation(b)} if fused else {}, options_type
         )
 
     return build
@@ -201,7 +263,7 @@ def _vector(b: Builder, x: int) -> int:
     return b.constant((b.rng.normal(0, 2, b.shape(x)[-1:]) * 10.0 ** b.rng.integers(-9, 2)).astype(np.float32))
 
 
-def _floats(b: Builder) -> list[int]:
+def floats(b: Builder) -> list[int]:
     made = {t for op in b.operators for t in op.outputs} | set(b.inputs)
     return [t for t in sorted(made) if b.tensors[t].type == "FLOAT32"]
 
@@ -214,7 +276,7 @@ minimum = _binary("MINIMUM", "MaximumMinimumOptions", False)
 
 def _pool(name: str):
     def build(b: Builder, x: int) -> list[int]:
-        n, h, w, c = b.shape(x)
+        n, h, w, c = image(b, x)
         options = {
             "padding": "SAME",
             "stride_w": 2,
@@ -247,7 +309,7 @@ leaky_relu = _unary("LEAKY_RELU", {"alpha": 0.125}, "LeakyReluOptions")
 
 
 def reshape(b: Builder, x: int) -> list[int]:
-    n, h, w, c = b.shape(x)
+    n, h, w, c = image(b, x)
     shape = (n, w, h, c) if w != h else (n, h * w, 1, c)
     if shape == b.shape(x):
         shape = (n, 1, c, 1) if c > 1 else (n, 1, 1, 1, 1)
@@ -255,7 +317,8 @@ def reshape(b: Builder, x: int) -> list[int]:
 
 
 def concatenation(b: Builder, x: int) -> list[int]:
-    others = [t for t in _floats(b) if b.shape(t)[:-1] == b.shape(x)[:-1] and len(b.shape(t)) == len(b.shape(x))]
+    needs(len(b.shape(x)) > 0)
+    others = [t for t in floats(b) if b.shape(t)[:-1] == b.shape(x)[:-1] and len(b.shape(t)) == len(b.shape(x))]
     inputs = [x, *(int(t) for t in b.rng.choice(others, int(b.rng.integers(1, 3))))]
     if b.rng.random() < 0.2:
         inputs.append(b.constant(b.rng.normal(0, 3, b.shape(x)).astype(np.float32)))
@@ -270,13 +333,13 @@ def concatenation(b: Builder, x: int) -> list[int]:
 
 
 def pad(b: Builder, x: int) -> list[int]:
-    n, h, w, c = b.shape(x)
+    n, h, w, c = image(b, x)
     paddings = b.constant(np.array([[0, 0], [1, 1], [0, 1], [0, 0]], np.int32))
     return b.op("PAD", [x, paddings], [(n, h + 2, w + 1, c)], {}, "PadOptions")
 
 
 def slice_(b: Builder, x: int) -> list[int]:
-    n, h, w, c = b.shape(x)
+    n, h, w, c = image(b, x)
     if h * w == 1:
         return pad(b, x)
     size = (n, max(h - 1, 1), max(w - 1, 1), c)
@@ -285,21 +348,21 @@ def slice_(b: Builder, x: int) -> list[int]:
 
 
 def mean(b: Builder, x: int) -> list[int]:
-    n, _, _, c = b.shape(x)
+    n, _, _, c = image(b, x)
     return b.op(
         "MEAN", [x, b.constant(np.array([1, 2], np.int32))], [(n, 1, 1, c)], {"keep_dims": True}, "ReducerOptions"
     )
 
 
 def transpose(b: Builder, x: int) -> list[int]:
-    n, h, w, c = b.shape(x)
+    n, h, w, c = image(b, x)
     if h == w == 1 or (n, w, h, c) == b.shape(x):
         return pad(b, x)
     return b.op("TRANSPOSE", [x, b.constant(np.array([0, 2, 1, 3], np.int32))], [(n, w, h, c)], {}, "TransposeOptions")
 
 
 def split(b: Builder, x: int) -> list[int]:
-    n, h, w, c = b.shape(x)
+    n, h, w, c = image(b, x)
     if c % 2:
         return relu(b, x)
     axis = b.constant(np.array(3, np.int32))
@@ -307,13 +370,13 @@ def split(b: Builder, x: int) -> list[int]:
 
 
 def prelu(b: Builder, x: int) -> list[int]:
-    alpha = b.constant(b.rng.normal(0, 1, (1, 1, b.shape(x)[-1])).astype(np.float32))
+    alpha = b.constant(b.rng.normal(0, 1, (1, 1, image(b, x)[-1])).astype(np.float32))
     return b.op("PRELU", [x, alpha], [b.shape(x)])
 
 
 def shared_weights(b: Builder, x: int) -> list[int]:
     """Two convolutions of one tensor with the same weights and bias."""
-    c, out = b.shape(x)[-1], int(b.rng.choice(CHANNELS))
+    c, out = image(b, x)[-1], int(b.rng.choice(CHANNELS))
     weights, bias = b.weights((out, 1, 1, c), 0), b.bias(out)
     return conv_2d_with(b, x, weights, bias) + conv_2d_with(
         b, x, weights, bias if b.rng.random() < 0.5 else b.bias(out)
@@ -341,17 +404,23 @@ def single_op(name: str, rng: np.random.Generator) -> Model:
     return b.model()
 
 
-def random_dag(rng: np.random.Generator, operators: int, ops: dict[str, Any], missing_ranges: float = 0.0) -> Model:
+def random_dag(
+    rng: np.random.Generator,
+    operators: int,
+    ops: dict[str, Any],
+    missing_ranges: float = 0.0,
+    sharing: float = 0.0,
+) -> Model:
     """A graph with branches: every operator reads any tensor made so far, newer ones more often."""
-    b = Builder(rng, missing_ranges)
+    b = Builder(rng, missing_ranges, sharing, ranked=sharing > 0 and bool(rng.random() < 0.9))
     for _ in range(int(rng.integers(1, 3))):
         b.input((1, int(rng.integers(2, 7)), int(rng.integers(2, 7)), int(rng.choice(CHANNELS))))
     names = sorted(ops)
     while len(b.operators) < operators:
-        tensors = [t for t in _floats(b) if len(b.shape(t)) == 4]
+        tensors = floats(b)
         newer = tensors[-3:] if rng.random() < 0.6 else tensors
-        ops[str(rng.choice(names))](b, int(rng.choice(newer)))
-    tensors = _floats(b)
+        b.attempt(ops[str(rng.choice(names))], int(rng.choice(newer)))
+    tensors = floats(b)
     extra = tuple(int(t) for t in tensors if rng.random() < 0.05 and t not in b.inputs)
     return b.model(extra)
 
@@ -714,4 +783,7 @@ def described(model: Model) -> list[tuple]:
                 None if data is None else data.tobytes(),
             )
         )
-    return rows + [(o.name, o.version, o.inputs, o.outputs) for o in model.graph.operators]
+    return rows + [
+        (o.name, o.version, o.custom_code, o.inputs, o.outputs, sorted(o.options.items()))
+        for o in model.graph.operators
+    ]

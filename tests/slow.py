@@ -84,6 +84,12 @@ def rescale(x: int, q: int, shift: int) -> int:
     return nearest(Fraction(product, 2 ** max(-shift, 0)))
 
 
+def rescale64(x: int, q: int, shift: int) -> int:
+    """MultiplyByQuantizedMultiplier of an int64: q of 15 bits and one rounding, half up."""
+    q = min(half_up(Fraction(q, 2**16)), 2**15 - 1)
+    return wrap32(half_up(Fraction(x * q) / Fraction(2) ** (15 - shift)))
+
+
 def exp_fixed(x: int, integer_bits: int) -> int:
     """exp(x) as Q0.31, x <= 0 in Q(integer_bits): Taylor on the last quarter, times exp(-1/4), exp(-1/2), ..."""
     if x == 0:
@@ -240,9 +246,15 @@ def pads(
 def convolved(
     acc: int, channel: int, input: Tensor, filter: Tensor, bias: Tensor | None, output: Tensor, low: int, high: int
 ) -> int:
-    acc = wrap32(acc + (0 if bias is None else bias.data[channel]))
-    real = input.scale[0] * filter.channel_scale(channel) / output.scale[0]
-    return finish(rescale(acc, *multiplier_of(real)), output.zero_point[0], low, high)
+    acc += 0 if bias is None else bias.data[channel]
+    factor = multiplier_of(input.scale[0] * filter.channel_scale(channel) / output.scale[0])
+    rescaled = rescale64(acc, *factor) if wide(input, bias) else rescale(wrap32(acc), *factor)
+    return finish(rescaled, output.zero_point[0], low, high)
+
+
+def wide(input: Tensor, bias: Tensor | None) -> bool:
+    """Whether the accumulator has 64 bits."""
+    return input.type == "INT16" and (bias is None or bias.type == "INT64")
 
 
 def fully_connected(options: Options, operands: Operands, output: Tensor) -> list[Any]:
@@ -259,12 +271,107 @@ def fully_connected(options: Options, operands: Operands, output: Tensor) -> lis
                 (filter.at(unit, k) - filter.zero_point[0]) * (input.data[row * depth + k] - input.zero_point[0])
                 for k in range(depth)
             )
-            acc = wrap32(acc + (0 if bias is None else bias.data[unit]))
+            acc += 0 if bias is None else bias.data[unit]
+            acc = acc if wide(input, bias) else wrap32(acc)
             real = input.scale[0] * filter.channel_scale(unit) / output.scale[0]
             rounded = nearest(float(Fraction(acc) * Fraction(real)))  # the exact product, first rounded to float64
             if rounded != wrap32(rounded):
                 rounded = -(2**31)  # undefined in C++; what x86 converts to
             result.append(finish(rounded, output.zero_point[0], low, high))
+    return result
+
+
+# ---- float32 activations that meet int8 weights ----
+
+
+def quantize_row(row: Sequence[float], symmetric: bool) -> tuple[list[int], float, int]:
+    """(codes, scale, zero point) of one row; in whole eights 1/2 is added in float32 and the fraction cut off."""
+    low, high = min(0.0, *row), max(0.0, *row)
+    if low == high:
+        return [0] * len(row), 1.0, 0
+    if symmetric:
+        scale, inverse, zero_point, least = f32(max(-low, high) / 127), f32(127 / max(-low, high)), 0, -127
+    else:
+        exact = f32(high - low) / 255
+        near_low = 128 + abs(low / exact) < 127 + abs(high / exact)
+        zero_point = clamp(nearest(-128 - low / exact if near_low else 127 - high / exact), -128, 127)
+        scale, inverse, least = f32(exact), f32(1 / f32(exact)), -128
+    codes = []
+    for place, x in enumerate(row):
+        v = f32(x * inverse)
+        tail = place >= len(row) // 8 * 8
+        steps = nearest(v) if tail else math.trunc(f32(v + math.copysign(0.5, v)))
+        codes.append(clamp(steps + zero_point, least, 127))
+    return codes, scale, zero_point
+
+
+def vector_product(codes: Sequence[int], weights: Sequence[int]) -> int:
+    """Σ code * weight; but in whole sixteens -128 does not change its sign with the code's."""
+    whole = len(codes) // 16 * 16
+    return sum(
+        -128 * abs(c) if w == -128 and place < whole else c * w
+        for place, (c, w) in enumerate(zip(codes, weights, strict=True))
+    )
+
+
+def float_clamp(x: float, activation: str) -> float:
+    low, high = {"NONE": (-math.inf, math.inf), "RELU": (0, math.inf), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}[
+        activation
+    ]
+    return min(max(x, low), high)
+
+
+def hybrid_fully_connected(options: Options, operands: Operands, output: Tensor) -> list[Any]:
+    """bias + (Σ filter * code - zero_point * Σ filter) * (filter scale * row's scale)."""
+    input, filter, bias = (*operands, None)[:3]
+    assert input is not None
+    assert filter is not None
+    units, depth = filter.shape
+    result = []
+    for start in range(0, len(input.data), depth):
+        symmetric = not options["asymmetric_quantize_inputs"]
+        codes, scale, zero_point = quantize_row(input.data[start : start + depth], symmetric)
+        for unit in range(units):
+            weights = filter.data[unit * depth : (unit + 1) * depth]
+            acc = vector_product(codes, weights) - zero_point * sum(weights)
+            product = f32(f32(acc) * f32(filter.channel_scale(unit) * scale))
+            total = f32((0.0 if bias is None else bias.data[unit]) + product)
+            result.append(float_clamp(total, options["fused_activation_function"]))
+    return result
+
+
+def hybrid_conv_2d(options: Options, operands: Operands, output: Tensor) -> list[Any]:
+    """One scale an image. Filters of one scale meet symmetric codes, and vectors unless their number is one of four."""
+    input, filter, bias = operands
+    assert input is not None
+    assert filter is not None
+    assert bias is not None
+    channels, kernel_h, kernel_w, depth = filter.shape
+    groups = input.shape[3] // depth
+    symmetric = groups == 1 and len(set(filter.scale)) == 1
+    size = math.prod(input.shape[1:])
+    images = [quantize_row(input.data[start : start + size], symmetric) for start in range(0, len(input.data), size)]
+    coded = Tensor(input.shape, "INT8", [code for codes, _, _ in images for code in codes], (), ())
+    stride = options["stride_h"], options["stride_w"]
+    dilation = options["dilation_h_factor"], options["dilation_w_factor"]
+    top, left = pads(options, input, output, (kernel_h, kernel_w), stride, dilation)
+    result = []
+    for n, y, x, channel in indices(output.shape):
+        _, scale, zero_point = images[n]
+        patch, weights = [], []
+        for i, j, c in indices((kernel_h, kernel_w, depth)):
+            row, column = y * stride[0] - top + i * dilation[0], x * stride[1] - left + j * dilation[1]
+            inside = 0 <= row < input.shape[1] and 0 <= column < input.shape[2]
+            place = channel // (channels // groups) * depth + c
+            patch.append(coded.at(n, row, column, place) - zero_point if inside else 0)
+            weights.append(filter.at(channel, i, j, c))
+        if symmetric:
+            dot = vector_product if channels % 4 else lambda a, b: sum(p * w for p, w in zip(a, b, strict=True))
+            real = f32(f32(dot(patch, weights)) * f32(filter.scale[0] * scale))
+        else:
+            acc = sum(p * w for p, w in zip(patch, weights, strict=True))
+            real = f32(f32(f32(acc) * filter.channel_scale(channel)) * scale)
+        result.append(float_clamp(f32(real + bias.data[channel]), options["fused_activation_function"]))
     return result
 
 
@@ -498,9 +605,14 @@ OPERATORS: dict[str, Callable[[Options, Operands, Tensor], list[Any]]] = {
     "AVERAGE_POOL_2D": average_pool_2d,
     "CONCATENATION": concatenation,
     "CONV_2D": conv_2d,
+    "CONV_2D hybrid": hybrid_conv_2d,
+    "CONV_2D int16": conv_2d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "DEPTHWISE_CONV_2D int16": depthwise_conv_2d,
     "DEQUANTIZE": dequantize,
     "FULLY_CONNECTED": fully_connected,
+    "FULLY_CONNECTED hybrid": hybrid_fully_connected,
+    "FULLY_CONNECTED int16": fully_connected,
     "LOGISTIC": logistic,
     "MAX_POOL_2D": max_pool_2d,
     "MEAN": mean,
@@ -534,5 +646,7 @@ def run(model: Any, inputs: Sequence[Any]) -> list[list[Any]]:
         (index,) = operator.outputs
         output = tensor(index)
         assert output is not None
-        values[index] = OPERATORS[operator.name](operator.options, operands, output)
+        types = tuple(t.type for t in operands[:2] if t is not None)
+        name = operator.name + {("FLOAT32", "INT8"): " hybrid", ("INT16", "INT8"): " int16"}.get(types, "")
+        values[index] = OPERATORS[name](operator.options, operands, output)
     return [values[index] for index in graph.outputs]

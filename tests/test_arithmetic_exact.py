@@ -62,9 +62,19 @@ def test_pieces_stay_within_float32() -> None:
     assert (exact_matmul(worst * 300, prepared) == (worst * 300) @ b).all()  # larger than was prepared for
 
 
-def test_one_row_that_is_too_large_has_no_pieces() -> None:
+def test_short_pieces_become_one_in_float64() -> None:
+    b = np.random.default_rng(0).integers(-128, 128, (300, 5))
+    prepared = prepare_matrix(b, 2**15)
+    assert [(start, len(rows), rows.dtype) for start, rows in prepared.pieces] == [(0, 300, np.float64)]
+    assert prepare_matrix(b // 64, 2**15).dtype == np.float32  # 64 rows of small weights fit
+    assert prepare_matrix(b, 2**46).pieces == ()
+    worst = 2**15 * np.sign(b[:, 2]) * np.ones((3, 1), int)
+    assert (exact_matmul(worst, prepared, 2**15) == worst @ b).all()
+
+
+def test_one_row_that_is_too_large_has_one_float64_piece() -> None:
     b = np.array([[1 << 20, 3], [5, 7]])
-    assert prepare_matrix(b).pieces == ()
+    assert [rows.dtype for _, rows in prepare_matrix(b).pieces] == [np.float64]
     assert exact_matmul(np.array([[255, -255]]), prepare_matrix(b), 255).tolist() == [[255 * (2**20 - 5), 255 * -4]]
 
 

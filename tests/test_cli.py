@@ -101,6 +101,19 @@ def test_calibrate_then_quantize(refq, scans: Path, tmp_path: Path) -> None:
     assert refquant.load(quantized).graph.tensors[refquant.load(quantized).graph.inputs[0]].type == "INT8"
 
 
+def test_calibrate_with_an_estimator(refq, scans: Path, tmp_path: Path) -> None:
+    ranges, model = tmp_path / "ranges.json", data_file(FLOAT)
+    options = ("-s", scans, "-o", ranges, "--estimator", "percentile", "--percentile", "99.5", "--json")
+    printed = json.loads(refq("calibrate", model, *options).out)
+    assert (printed["estimator"], printed["percentile"]) == ("percentile", 99.5)
+    calibration = refquant.Calibration.load(ranges)
+    assert {name: list(pair) for name, pair in calibration.ranges.items()} == printed["ranges"]
+    assert (calibration.estimator, calibration.percentile) == ("percentile", 99.5)
+    assert refq("quantize", model, "-c", ranges, "-o", tmp_path / "int8.tflite").code == 0
+    bad(refq("calibrate", model, "-s", scans, "-o", ranges, "--estimator", "best"), "must be one of minmax, percentile")
+    bad(refq("calibrate", model, "-s", scans, "-o", ranges, "--percentile", "99"), "the estimator 'minmax' has none")
+
+
 def test_quantize_with_ranges_left_in_a_file(refq, tmp_path: Path) -> None:
     output = tmp_path / "int8.tflite"
     calibrated = data_file("golden/models/digits_cnn_calibrated.tflite")

@@ -30,6 +30,7 @@ from refquant.quantizer import Calibration, decide_int8, quantize
 from refquant.quantizer.int8 import Int8Options
 from refquant.quantizer.propagate import Use, drop_redundant_ranges, spread_parameters
 from refquant.quantizer.rules import OP_RULES
+from refquant.quantizer.why import Why
 
 GOLDEN = {
     "int8": {"input_type": "int8", "output_type": "int8"},
@@ -102,16 +103,20 @@ def test_an_operator_outside_the_table_stays_float() -> None:
     assert ops(quantized) == ["QUANTIZE", "RELU", "DEQUANTIZE", "SIN", "QUANTIZE", "RELU", "DEQUANTIZE"]
     decision = decide_int8(model, ranges)
     assert [f.operator for f in decision.float_operators] == [1]
-    assert "no int8 form" in decision.float_operators[0].why
-    with pytest.raises(NotQuantizable, match=r"operator 1 \(SIN\) would stay float"):
-        quantize(model, ranges, allow_float=False)
+    assert decision.float_operators[0].why.kind == "no int8 form"
+    assert [(c.op, c.name, c.why.text) for c in decision.conversions] == [
+        ("QUANTIZE", "in0", "the graph's input is float32"),
+        ("DEQUANTIZE", "relu0", "operator 1 (SIN) stays float"),
+        ("QUANTIZE", "sin1", "operator 1 (SIN) stays float"),
+        ("DEQUANTIZE", "relu2", "the graph's output is float32"),
+    ]
 
 
 def test_a_tensor_without_a_range_keeps_its_operators_float() -> None:
     model, ranges = built(lambda b: relu(b, relu(b, relu(b, b.input((1, 4)))[0])[0]) and None)
     ranges = Calibration(tuple(entry for entry in ranges.tensors if entry.tensor != 2))
     decision = decide_int8(model, ranges)
-    assert [(f.operator, f.why) for f in decision.float_operators] == [
+    assert [(f.operator, str(f.why)) for f in decision.float_operators] == [
         (1, "its result 'relu1' has no parameters"),
         (2, "its operand 'relu1' has no parameters"),
     ]
@@ -146,6 +151,8 @@ def test_a_same_scale_conflict_is_requantized() -> None:
     assert requantize.name == "relu0"
     assert requantize.produced != requantize.parameters
     assert f"requantize relu0: {requantize.produced} -> {requantize.parameters}" in str(decision)
+    assert requantize.why.kind == "inherited"
+    assert requantize.why.operator == requantize.users[0].operator
     quantized = quantize(model, ranges, input_type="int8", output_type="int8")
     assert ops(quantized).count("QUANTIZE") == 1
     for operator in quantized.graph.operators:
@@ -169,9 +176,16 @@ def test_a_pool_inherits_from_its_input_and_a_concatenation_gives_to_its_inputs(
     assert {model.graph.tensors[i].name for i in kept} == {"in0", "relu0", "concatenation4"}
     decision = decide_int8(model, ranges)
     whys = {t.name: t.why for t in decision.tensors}
-    assert whys["max_pool_2d1"] == "one scale for all operands and results of operator 1 (MAX_POOL_2D)"
-    assert whys["relu2"] == "one scale for all operands and results of operator 4 (CONCATENATION)"
-    assert whys["in0"].startswith("calibrated: the range [-1.0, 2.0]")
+    assert whys["max_pool_2d1"].text == (
+        "inherited: operator 1 (MAX_POOL_2D) has one scale, that of its input 0 'relu0'"
+    )
+    assert whys["relu2"] == Why(
+        "inherited",
+        "inherited: operator 4 (CONCATENATION) has one scale, that of its output 0 'concatenation4'",
+        4,
+        (names["concatenation4"],),
+    )
+    assert whys["in0"] == Why("calibrated", "calibrated: the range [-1.0, 2.0]", None, (names["in0"],))
     assert names["concatenation4"] in kept
 
 
@@ -205,9 +219,12 @@ def test_the_decision_is_a_plain_value_that_says_why() -> None:
         decision.tensors = ()  # type: ignore[misc]
     text = str(decision)
     assert "weights of operator 0 (CONV_2D): one scale per index of dim 0, max |w| / 127" in text
-    assert "bias of operator 0 (CONV_2D): input scale times weight scale" in text
+    assert "bias of operator 0 (CONV_2D): the scale of 'in0' times the scale of 'weights1'" in text
     assert "fixed by operator 2 (SOFTMAX)" in text
-    assert "the range of the constant's values" in text
+    assert "the range of the constant's values, zero included" in text
+    assert {t.why.kind for t in decision.tensors} == {"calibrated", "weights", "bias", "constant", "fixed"}
+    (bias,) = (t for t in decision.tensors if t.why.kind == "bias")
+    assert [model.graph.tensors[t].name for t in bias.why.tensors] == ["in0", "weights1"]
     rules = {t.data_rule for t in decision.tensors}
     assert rules == {None, "weights per channel", "bias", "affine"}
 
@@ -241,7 +258,12 @@ def test_the_overflow_guard_raises_scales() -> None:
     bias = quantized.constant(quantized.graph.tensors[conv.inputs[2]])
     assert bias is not None
     assert abs(int(bias[0])) <= 2**30
-    assert any("raised where |bias|" in t.why for t in decide_int8(model, ranges).tensors)
+    raised = {t.name: t.why for t in decide_int8(model, ranges).tensors if t.why.channels}
+    assert {name: (why.kind, why.channels) for name, why in raised.items()} == {
+        "const0": ("weights", (0,)),
+        "const2": ("bias", (0,)),
+    }
+    assert all("the scale of 1 of 2 channels raised" in why.text for why in raised.values())
 
 
 def test_signatures_keep_their_names() -> None:
@@ -309,8 +331,7 @@ def test_constants_that_are_not_finite() -> None:
     ("options", "message"),
     [
         ({"mode": "int4"}, "mode='int4': not built"),
-        ({"mode": "int16x8"}, "mode='int16x8': not built"),
-        ({"quantizer": "legacy"}, "quantizer='legacy': not built"),
+        ({"quantizer": "toco"}, "quantizer='toco': not built"),
         ({"input_type": "int16"}, "input_type='int16'"),
         ({"output_type": "bool"}, "output_type='bool'"),
     ],

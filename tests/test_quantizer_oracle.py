@@ -6,7 +6,6 @@ import itertools
 import os
 import warnings
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 import converter_oracle
 import oracle
 import refquant
+from converter_check import IO_TYPES, OPERATORS, Count, Options, check_graph, check_operator, drawn_options
 from converter_oracle import converter
 from converter_oracle_graphs import (
     OTHER_OPS,
@@ -27,7 +27,6 @@ from converter_oracle_graphs import (
     described,
     random_dag,
     rule_graph,
-    single_op,
     with_ranges,
 )
 from oracle import Crashed, Rejected, litert
@@ -37,6 +36,7 @@ from refquant.data import data_file
 from refquant.model import read_model, write_model
 from refquant.model.graph import Model
 from refquant.quantizer import Calibration, calibrate, quantize
+from refquant.quantizer.rules import OP_RULES
 
 MODELS = Path(os.environ.get("REFQUANT_MODELS", Path(__file__).resolve().parents[2] / "shared" / "models"))
 
@@ -45,7 +45,7 @@ pytestmark = [
     pytest.mark.skipif(not converter_oracle.INSTALLED, reason=converter_oracle.MISSING),
 ]
 
-IO_TYPES = ("float32", "int8", "uint8")
+INT8 = Options("int8", "int8")
 LARGEST_ULPS = 32  # of a scale whose range refquant measured itself: float sums in another order
 SAMPLES = 24
 
@@ -56,6 +56,8 @@ REAL_MODELS = {
     "ad": ("mlperf_tiny/ad_float.tflite", 8),
     "resnet8": ("mlperf_tiny/resnet8_float.tflite", 255),
     "vww": ("mlperf_tiny/vww_float.tflite", 1),
+    "cifar10_resnet18": ("cifar10_resnet18/cifar10_resnet18_pruned.tflite", 255),
+    "hello_world": ("tflite_micro/hello_world_float.tflite", 6),
 }
 
 _calibrated: dict[str, tuple[Model, list[np.ndarray], Model]] = {}
@@ -144,50 +146,76 @@ def test_ranges_are_near_the_converters(name: str) -> None:
     print(f"{name}: {len(ulps)} ranges, {ulps.count(0)} exact, median {sorted(ulps)[len(ulps) // 2]} ulp")
 
 
-# graphs
+# operators and graphs
 
 
-def normalized(model: Model, missing_ranges: float, rng: np.random.Generator) -> Model | None:
-    """The graph as the converter would have left it (activations fused, idle operators gone), with new ranges."""
-    bare = with_ranges(model, {})
-    data = converter.normalize(write_model(bare), {operator.name for operator in model.graph.operators})
-    clean = read_model(data)
-    if any(operator.name in ("QUANTIZE", "DEQUANTIZE") for operator in clean.graph.operators):
-        return None  # an operator's name was not one that the converter's list of exceptions knows
-    builder = Builder(rng, missing_ranges)
-    computed = {*clean.graph.inputs, *(t for operator in clean.graph.operators for t in operator.outputs)}
-    tensors = tuple(
-        replace(tensor, quantization=builder.range()) if index in computed and tensor.type == "FLOAT32" else tensor
-        for index, tensor in enumerate(clean.graph.tensors)
-    )
-    if not any(tensor.quantization and tensor.quantization.min for tensor in tensors):
-        return None
-    return clean.with_graph(replace(clean.graph, tensors=tensors))
+@pytest.mark.parametrize("op", OPERATORS)
+def test_single_operators(op: str) -> None:
+    """Every form, among them one of every row of the table of rules, and what LiteRT makes of both files."""
+    count = Count()
+    check_operator(op, chains=2, options=1, seed=0, count=count)
+    print(f"{op}: {count}")
+    assert not count.faults, count.faults[0]
+    assert count.models
+    assert op in count.operators
+
+
+def test_every_row_of_the_table_occurs() -> None:
+    assert set(OP_RULES) <= set(OPERATORS)
+
+
+@pytest.mark.parametrize("op", TABLE_OPS)
+def test_every_row_of_the_table(op: str) -> None:
+    """One plain form of each operator as it stands, not cleaned up by the converter before: slots and versions."""
+    tally = Tally()
+    for seed in range(4):
+        rng = np.random.default_rng([15, seed])
+        b = Builder(rng)
+        TABLE_OPS[op](b)
+        tally.check(b.model(), drawn_options(rng), versions=True)
+    assert tally.graphs == 4
+
+
+@pytest.mark.parametrize("name", RULE_GRAPHS)
+def test_rules_of_the_propagation(name: str) -> None:
+    """Graphs that each reach one rule; every combination of input and output types."""
+    tally = Tally()
+    for seed, io in enumerate(itertools.product(IO_TYPES, IO_TYPES)):
+        tally.check(rule_graph(name, np.random.default_rng([16, seed])), Options(*io), versions=True)
+    assert tally.graphs == 9
+
+
+GRAPHS, GRAPHS_PER_TEST = 300, 50
+
+
+@pytest.mark.parametrize("first", range(0, GRAPHS, GRAPHS_PER_TEST))
+def test_random_graphs(first: int) -> None:
+    """Graphs of 5 to 20 operators, three hundred in all; tools/sweep_converter.py makes thousands."""
+    count, number = Count(), first
+    while count.models < GRAPHS_PER_TEST:
+        check_graph([0, first, number], count)
+        number += 1
+        assert count.refused <= GRAPHS_PER_TEST, "TensorFlow refuses most graphs"
+    print(count)
+    assert not count.faults, count.faults[0]
 
 
 class Tally:
-    """What a run of many graphs compared."""
+    """What a run of many graphs compared, slots alone."""
 
     def __init__(self) -> None:
         self.graphs = self.slots = self.elements = self.refused = 0
 
-    def check(
-        self,
-        model: Model,
-        io: tuple[str, str],
-        per_channel: bool = True,
-        per_channel_dense: bool = True,
-        versions: bool = False,
-    ) -> Comparison | None:
+    def check(self, model: Model, options: Options, versions: bool = False) -> Comparison | None:
         """Quantizes on both sides and asserts equality; None where TensorFlow fails."""
         data = write_model(model)
         try:
-            want = converter.quantize(data, *io, per_channel, per_channel_dense)
+            want = converter.quantize(data, *options.arguments())
         except (Rejected, Crashed):
             self.refused += 1
             return None
         mine = read_model(data)
-        got = quantize(mine, Calibration.from_model(mine), "int8", *io, per_channel, per_channel_dense)
+        got = quantize(mine, Calibration.from_model(mine), "int8", *options.arguments())
         comparison = compare_models(read_model(got.to_bytes()), want)
         assert comparison.equal, str(comparison)
         if versions:
@@ -206,84 +234,6 @@ class Tally:
         )
 
 
-def drawn_options(rng: np.random.Generator) -> tuple[tuple[str, str], bool, bool]:
-    return (str(rng.choice(IO_TYPES)), str(rng.choice(IO_TYPES))), bool(rng.random() < 0.7), bool(rng.random() < 0.7)
-
-
-def run_graphs(make: Callable[[np.random.Generator], Model | None], count: int, what: str) -> Tally:
-    tally = Tally()
-    number = 0
-    while tally.graphs < count:
-        rng = np.random.default_rng([zlib.crc32(what.encode()), number])
-        number += 1
-        model = make(rng)
-        if model is None:
-            continue
-        try:
-            tally.check(model, *drawn_options(rng))
-        except AssertionError as error:
-            raise AssertionError(f"{what}, graph {number - 1}: {error}") from None
-        assert tally.refused <= count, "TensorFlow refuses most graphs"
-    print(f"{what}: {tally}")
-    return tally
-
-
-IDLE = ("MEAN", "TRANSPOSE")  # on a 1x1 tensor the converter replaces them
-
-
-@pytest.mark.parametrize("op", [*SLICE_OPS, *(op for op in OTHER_OPS if op not in IDLE)])
-def test_single_operators(op: str) -> None:
-    run_graphs(lambda rng: single_op(op, rng), 30 if op in SLICE_OPS else 12, op)
-
-
-@pytest.mark.parametrize("op", TABLE_OPS)
-def test_every_row_of_the_table(op: str) -> None:
-    """One plain form of each remaining operator, versions included."""
-    tally = Tally()
-    for seed in range(4):
-        rng = np.random.default_rng([15, seed])
-        b = Builder(rng)
-        TABLE_OPS[op](b)
-        tally.check(b.model(), *drawn_options(rng), versions=True)
-    assert tally.graphs == 4
-
-
-@pytest.mark.parametrize("name", RULE_GRAPHS)
-def test_rules_of_the_propagation(name: str) -> None:
-    """Graphs that each reach one rule; every combination of input and output types, versions included."""
-    tally = Tally()
-    for seed, io in enumerate(itertools.product(IO_TYPES, IO_TYPES)):
-        tally.check(rule_graph(name, np.random.default_rng([16, seed])), io, versions=True)
-    assert tally.graphs == 9
-
-
-SAME_SCALE_OPS = {
-    op: ({**SLICE_OPS, **OTHER_OPS})[op]
-    for op in (
-        "MAXIMUM", "CONCATENATION", "AVERAGE_POOL_2D", "SLICE", "PAD", "RELU", "MAX_POOL_2D", "TANH", "SPLIT",
-        "RESHAPE", "SIN",
-    )
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("what", "ops", "missing", "count"),
-    [
-        ("slice", SLICE_OPS, 0.0, 60),
-        ("slice, ranges missing", SLICE_OPS, 0.2, 60),
-        ("wider", {**SLICE_OPS, **OTHER_OPS}, 0.0, 60),
-        ("wider, ranges missing", {**SLICE_OPS, **OTHER_OPS}, 0.15, 60),
-        ("same-scale conflicts", SAME_SCALE_OPS, 0.0, 80),
-        ("same-scale conflicts, ranges missing", SAME_SCALE_OPS, 0.3, 80),
-    ],
-)
-def test_random_graphs(what: str, ops: dict, missing: float, count: int) -> None:
-    def make(rng: np.random.Generator) -> Model | None:
-        return normalized(random_dag(rng, int(rng.integers(2, 13)), ops), missing, rng)
-
-    run_graphs(make, count, what)
-
-
 # hard numbers
 
 
@@ -295,7 +245,7 @@ def test_two_thousand_ranges() -> None:
     for _ in range(2000):
         b.op("RELU", [x], [(1, 2)])
     tally = Tally()
-    comparison = tally.check(b.model(), ("int8", "int8"))
+    comparison = tally.check(b.model(), INT8)
     assert comparison is not None
     assert comparison.slots >= 4000
 
@@ -315,7 +265,7 @@ def test_overflow_guard(per_channel: bool) -> None:
         limit = input_scale * np.abs(weights).max(axis=(1, 2, 3)) / 127 * 2**30
         bias = limit * rng.choice([0.5, 0.999999, 1, 1.000001, 2, 1e4], out) * rng.choice([-1, 1], out)
         conv_2d_with(b, x, b.constant(weights.astype(np.float32)), b.constant(bias.astype(np.float32)))
-        tally.check(b.model(), ("int8", "int8"), per_channel)
+        tally.check(b.model(), replace(INT8, per_channel=per_channel))
     print(f"overflow guard, per_channel={per_channel}: {tally}")
     assert tally.graphs == 40
 
@@ -330,7 +280,7 @@ def test_shared_weights_and_the_guard() -> None:
         weights = b.constant((rng.normal(0, 1, (3, 1, 1, 2)) * 1e-6).astype(np.float32))
         for source, factor in ((x, 1e-3), (y, 1e9)):
             conv_2d_with(b, source, weights, b.constant((rng.normal(0, 1, 3) * factor).astype(np.float32)))
-        tally.check(b.model(), ("int8", "int8"))
+        tally.check(b.model(), INT8)
     assert tally.graphs == 15
 
 

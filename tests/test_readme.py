@@ -12,7 +12,7 @@ import pytest
 
 from refquant import cli
 from refquant.data import data_file
-from refquant.errata import ERRATA
+from refquant.errata import CONVERTER_ERRATA, ERRATA
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,8 +54,10 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_errata_are_told_apart() -> None:
-    assert len({erratum.key for erratum in ERRATA}) == len(ERRATA)
+    every = (*ERRATA, *CONVERTER_ERRATA)
+    assert len({erratum.key for erratum in every}) == len(every)
     assert {erratum.treatment for erratum in ERRATA} == {"reproduced", "refused"}
-    for erratum in ERRATA:
+    assert {erratum.runtime for erratum in CONVERTER_ERRATA} == {"converter"}
+    for erratum in every:
         assert erratum.links, erratum.key
         assert erratum.what.endswith("."), erratum.key

@@ -1,4 +1,4 @@
-"""The public int8 models against LiteRT's reference kernels: every tensor, every element, zero differing."""
+"""The public models, of every mode, against LiteRT's reference kernels: every tensor, every element, zero differing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODELS = Path(os.environ.get("REFQUANT_MODELS", Path(__file__).resolve().parents
 RANDOM_INPUTS = 20
 
 # Every int8 model of the collection that LiteRT loads. Not here: person_detect (LiteRT refuses its quantized
-# dimensions), keyword_scrambled (int16 input and SVDF), mobilenet_v1_0.25_128_uint8 (uint8 arithmetic).
+# dimensions), keyword_scrambled (int16 input and SVDF).
 INT8_MODELS = (
     "cifar10_resnet18/cifar10_resnet18_int8_all",
     "cifar10_resnet18/cifar10_resnet18_int8_notall",
@@ -33,6 +33,28 @@ INT8_MODELS = (
     "tflite_micro/hello_world_int8",
     "tflite_micro/micro_speech_quantized",
 )
+
+# The float ones; the last one holds its weights as float16.
+FLOAT_MODELS = (
+    "cifar10_resnet18/cifar10_resnet18_pruned",
+    "mlperf_tiny/ad_float",
+    "mlperf_tiny/resnet8_float",
+    "mlperf_tiny/vww_float",
+    "tflite_micro/hello_world_float",
+    "cifar10_resnet18/cifar10_resnet18_pruned_float16",
+)
+# int8 weights that meet float activations.
+DYNAMIC_RANGE_MODELS = (
+    "cifar10_resnet18/cifar10_resnet18_pruned_dynamic",
+    "mlperf_tiny/ad_dynamic",
+    "mlperf_tiny/kws_dynamic",
+)
+
+# The first-generation scheme.
+UINT8_MODELS = ("coral/mobilenet_v1_0.25_128_uint8",)
+
+ALL_MODELS = (*INT8_MODELS, *FLOAT_MODELS, *DYNAMIC_RANGE_MODELS, *UINT8_MODELS)
+UNQUANTIZED_RANGE = -1.0, 1.0  # of the inputs of a float model
 
 pytestmark = [
     pytest.mark.skipif(not oracle.INSTALLED, reason=oracle.MISSING),
@@ -59,8 +81,10 @@ def draw_inputs(model: Model, seed: int) -> np.ndarray:
 
 
 def quantized_range(model: Model) -> tuple[float, float]:
-    """The real values that the model's first QUANTIZE can represent."""
-    quantize = next(operator for operator in model.graph.operators if operator.name == "QUANTIZE")
+    """The real values that the model's first QUANTIZE can represent; those of UNQUANTIZED_RANGE if there is none."""
+    quantize = next((operator for operator in model.graph.operators if operator.name == "QUANTIZE"), None)
+    if quantize is None:
+        return UNQUANTIZED_RANGE
     q = model.graph.tensors[quantize.outputs[0]].quantization
     return tuple(q.scale[0] * (end - q.zero_point[0]) for end in (-128, 127))
 
@@ -94,7 +118,7 @@ def compare_with_litert(data: bytes) -> Compared:
     return Compared(len(inputs), len(batched), elements, different, different_batched)
 
 
-@pytest.mark.parametrize("name", INT8_MODELS)
+@pytest.mark.parametrize("name", ALL_MODELS)
 def test_every_tensor_equals_litert(name: str) -> None:
     path = MODELS / f"{name}.tflite"
     if not path.exists():
@@ -104,3 +128,16 @@ def test_every_tensor_equals_litert(name: str) -> None:
     assert counts.elements > 0
     assert counts.differing == 0
     assert counts.differing_batched == 0
+
+
+@pytest.mark.parametrize("name", FLOAT_MODELS)
+def test_fast_float_is_close(name: str) -> None:
+    path = MODELS / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"models missing: {path}")
+    model = refquant.load(path)
+    inputs = draw_inputs(model, seed=2)
+    exact, fast = (run_all_tensors(model, inputs, runtime) for runtime in ("tflite_ref", "fast_float"))
+    for index, tensor in exact.items():
+        spread = np.abs(tensor).max()
+        np.testing.assert_allclose(fast[index], tensor, rtol=0, atol=1e-5 * spread, err_msg=f"tensor {index}")

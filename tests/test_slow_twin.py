@@ -120,6 +120,59 @@ def fully_connected(draw: Draw) -> tuple[Model, list[np.ndarray]]:
     return one_op("FULLY_CONNECTED", [x, w, *bias(draw, x, w, units, True)], [y], options), sample(draw, x)
 
 
+def reals(draw: Draw, *shape: int) -> np.ndarray:
+    """Float32 around 0 or not, with zeros, and half steps of a scale of a power of two."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    steps = rng.integers(*draw(st.sampled_from([(-254, 255), (0, 511), (-200, 311)])), shape) / 2
+    steps.reshape(-1)[:1] = draw(st.sampled_from([127.0, 255.0, 0.49999997]))
+    kind = draw(st.sampled_from(["steps", "any", "sparse", "zero"]))
+    x = {"steps": steps, "any": rng.normal(1, 2, shape), "sparse": steps * rng.integers(0, 2, shape), "zero": 0 * steps}
+    return (x[kind] * 2.0 ** draw(st.integers(-9, 5))).astype(np.float32)
+
+
+def hybrid_conv_2d(draw: Draw) -> tuple[Model, list[np.ndarray]]:
+    model, (x,) = conv_2d(draw)
+    graph = model.graph
+    options, (_, filter_, _, y) = dict(graph.operators[0].options), graph.tensors
+    q, channels = filter_.quantization, filter_.shape[0]
+    scales = list(q.scale) if len(q.scale) > 1 or x.shape[3] == filter_.shape[3] else list(q.scale) * channels
+    w = T(data=codes(draw, filter_.shape), scale=scales)
+    inputs = [T(x.shape, "FLOAT32"), w, T(data=reals(draw, channels))]
+    return one_op("CONV_2D", inputs, [T(y.shape, "FLOAT32")], options), [reals(draw, *x.shape)]
+
+
+def hybrid_fully_connected(draw: Draw) -> tuple[Model, list[np.ndarray]]:
+    rows, depth, units = draw(st.integers(1, 4)), draw(st.integers(1, 40)), draw(st.integers(1, 6))
+    w = T(data=codes(draw, (units, depth)), scale=scales(draw, units))
+    inputs = [T((rows, depth), "FLOAT32"), w, *([T(data=reals(draw, units))] if draw(st.booleans()) else [])]
+    options = {"fused_activation_function": draw(ACTIVATION), "asymmetric_quantize_inputs": draw(st.booleans())}
+    options |= {"weights_format": "DEFAULT", "keep_num_dims": False}
+    return one_op("FULLY_CONNECTED", inputs, [T((rows, units), "FLOAT32")], options), [reals(draw, rows, depth)]
+
+
+def int16(of: Callable[[Draw], tuple[Model, list[np.ndarray]]]) -> Callable[[Draw], tuple[Model, list[np.ndarray]]]:
+    """The operator with input and output in int16, and a bias in int64, int32 or, where it may be, none."""
+
+    def generate(draw: Draw) -> tuple[Model, list[np.ndarray]]:
+        model, (x,) = of(draw)
+        (operator,), tensors = model.graph.operators, model.graph.tensors
+        filter_, y = tensors[1], tensors[-1]
+        q = filter_.quantization
+        w = T(data=model.constant(filter_), scale=list(q.scale), axis=q.quantized_dimension)
+        input, output = (T(t.shape, "INT16", t.quantization.scale[0]) for t in (tensors[0], y))
+        inputs, options = [input, w], dict(operator.options)
+        if len(tensors) == 4:
+            type = "INT64" if operator.name == "DEPTHWISE_CONV_2D" else draw(st.sampled_from(["INT64", "INT32"]))
+            rng, bits = np.random.default_rng(draw(st.integers(0, 2**16))), draw(st.sampled_from([4, 20, 31, 40]))
+            values = rng.integers(-(2**bits), 2**bits, len(model.constant(tensors[2])))
+            scales = tensors[2].quantization.scale
+            inputs.append(T(data=values.astype(type.lower()), scale=list(scales)))
+            options |= {} if operator.name == "DEPTHWISE_CONV_2D" else {"quantized_bias_type": type}
+        return one_op(operator.name, inputs, [output], options), [codes(draw, x.shape, np.int16)]
+
+    return generate
+
+
 def pool(name: str) -> Callable[[Draw], tuple[Model, list[np.ndarray]]]:
     def generate(draw: Draw) -> tuple[Model, list[np.ndarray]]:
         x = quantized(draw, image(draw))
@@ -230,9 +283,14 @@ GENERATORS = {
     "AVERAGE_POOL_2D": pool("AVERAGE_POOL_2D"),
     "CONCATENATION": concatenation,
     "CONV_2D": conv_2d,
+    "CONV_2D hybrid": hybrid_conv_2d,
+    "CONV_2D int16": int16(conv_2d),
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "DEPTHWISE_CONV_2D int16": int16(depthwise_conv_2d),
     "DEQUANTIZE": dequantize,
     "FULLY_CONNECTED": fully_connected,
+    "FULLY_CONNECTED hybrid": hybrid_fully_connected,
+    "FULLY_CONNECTED int16": int16(fully_connected),
     "LOGISTIC": logistic,
     "MAX_POOL_2D": pool("MAX_POOL_2D"),
     "MEAN": mean,

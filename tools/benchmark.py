@@ -1,9 +1,14 @@
-"""refquant and LiteRT side by side on one thread: `python tools/benchmark.py`. Needs `pip install -e '.[test]'`.
+"""refquant beside LiteRT and TensorFlow: `python tools/benchmark.py`. Needs `pip install -e '.[test,tensorflow]'`.
 
-Models: vww_int8 and resnet8_int8 of MLPerf Tiny (in $REFQUANT_MODELS, or in ../shared/models beside the repository) and
-an int8 network like MobileNetV2 that this tool builds. Every engine has a process of its own; the rounds of all engines
-are interleaved, so that a busy machine slows all of them alike. Times are medians; ratios are refquant's time over the
-other's. In the same run refquant's output must equal BUILTIN_REF's; exit code 1 if it does not. No time is asserted.
+Running, on one thread. Models: vww_int8 and resnet8_int8 of MLPerf Tiny (in $REFQUANT_MODELS, or in ../shared/models
+beside the repository) and an int8 network like MobileNetV2 that this tool builds. Every engine has a process of its
+own; the rounds of all engines are interleaved, so that a busy machine slows all of them alike. Times are medians;
+ratios are refquant's time over the other's. In the same run refquant's output must equal BUILTIN_REF's; exit code 1 if
+it does not.
+
+Calibrating and quantizing, with each side's own number of threads: vww_float of MLPerf Tiny on 100 samples, from the
+bytes of the float model to those of the int8 model. TensorFlow calibrates with its default threads, up to 4; refquant
+with those that NumPy's BLAS takes: none where products are as small as this model's. No time is asserted.
 """
 
 from __future__ import annotations
@@ -15,7 +20,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +38,14 @@ CHILD = Path(__file__).with_name("benchmark_child.py")
 MODELS = Path(os.environ.get("REFQUANT_MODELS", REPOSITORY.parent / "shared" / "models"))
 PUBLIC = {"vww_int8": "mlperf_tiny/vww_int8.tflite", "resnet8_int8": "mlperf_tiny/resnet8_int8.tflite"}
 BUILT = "mobilenet_v2_like"
+FLOAT = {"vww_float": "mlperf_tiny/vww_float.tflite"}
+QUANTIZE_CHILD = Path(__file__).with_name("benchmark_quantize_child.py")
+SAMPLES = 100
+QUANTIZING_ROUNDS = 3  # times the rounds of the rest: the work is short, and busy cores disturb threads more
+SIDES = {"refquant": "refquant", "tensorflow": "TensorFlow"}
 REFERENCE = "BUILTIN_REF"
 EVIDENCE = "golden/benchmark.json"
+PACKAGES = ("ai-edge-litert", "tensorflow", "numpy")
 ENGINES = {
     "refquant": "refquant, tflite_ref",
     REFERENCE: "LiteRT, BUILTIN_REF",
@@ -58,18 +71,34 @@ class Result:
     equals_reference: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Quantizing:
+    """One side calibrating and quantizing one model. `ratio`: refquant's median over this one's."""
+
+    model: str
+    samples: int
+    side: str
+    median_seconds: float
+    fastest_seconds: float
+    ratio: float
+    peak_bytes: int
+    model_bytes: int
+
+
 class Engine:
     """The parent's end of one child process."""
 
-    def __init__(self, name: str, model: Path, batch: int) -> None:
+    def __init__(
+        self, name: str, model: Path, batch: int, script: Path = CHILD, limits: Mapping[str, str] = ONE_THREAD
+    ) -> None:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (lives as long as the child)
         self.child = subprocess.Popen(
-            [sys.executable, str(CHILD), name, str(model), str(batch)],
+            [sys.executable, str(script), name, str(model), str(batch)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
-            env={**os.environ, **ONE_THREAD},
+            env={**os.environ, **limits},
         )
         self.how = self.answer()["how"]
         self.seconds: list[float] = []
@@ -121,6 +150,43 @@ def measure(name: str, model: Path, batch: int, rounds: int, progress: Progress)
     ]
 
 
+def measure_quantizing(name: str, model: Path, rounds: int, progress: Progress) -> list[Quantizing]:
+    """Both sides on one float model, round after round in turn."""
+    task = progress.add_task(f"{name}, quantizing", total=rounds * len(SIDES))
+    sides = {side: Engine(side, model, SAMPLES, QUANTIZE_CHILD, {}) for side in SIDES}
+    for _ in range(rounds):
+        for side in sides.values():
+            side.seconds.append(side.ask("run")["seconds"])
+            progress.advance(task)
+    ends = {key: side.end() for key, side in sides.items()}
+    medians = {key: statistics.median(side.seconds) for key, side in sides.items()}
+    return [
+        Quantizing(
+            name,
+            SAMPLES,
+            key,
+            medians[key],
+            min(side.seconds),
+            medians["refquant"] / medians[key],
+            ends[key]["peak"],
+            ends[key]["bytes"],
+        )
+        for key, side in sides.items()
+    ]
+
+
+def quantizing_table(results: list[Quantizing]) -> Table:
+    """The quantizing results for people."""
+    shown = Table("model", "samples", "calibrated and quantized by", "ms", "fastest, ms", "refquant takes", "peak MB")
+    for column in shown.columns[3:]:
+        column.justify = "right"
+    for r in results:
+        times = f"{1000 * r.median_seconds:.0f}", f"{1000 * r.fastest_seconds:.0f}"
+        ratio = "" if r.side == "refquant" else f"{r.ratio:.2f}x"
+        shown.add_row(r.model, str(r.samples), SIDES[r.side], *times, ratio, f"{r.peak_bytes / 1e6:.0f}")
+    return shown
+
+
 def table(results: list[Result]) -> Table:
     """The results for people."""
     shown = Table("model", "batch", "engine", "ms", "ms a sample", "refquant takes", "peak MB", "output", "batch as")
@@ -144,46 +210,70 @@ def table(results: list[Result]) -> Table:
     return shown
 
 
+def measure_all(arguments: argparse.Namespace) -> tuple[list[Result], list[Quantizing], list[str]]:
+    """(running, quantizing, what was left out)."""
+    from benchmark_model import mobilenet_v2_like
+
+    results, quantizing, notes = [], [], []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=Console(stderr=True)) as progress:
+        built = Path(folder) / f"{BUILT}.tflite"
+        built.write_bytes(mobilenet_v2_like().to_bytes())
+        paths = {**{name: MODELS / path for name, path in {**PUBLIC, **FLOAT}.items()}, BUILT: built}
+        for name, path in paths.items():
+            if arguments.only not in (None, name):
+                continue
+            if not path.exists():
+                notes.append(f"models missing: {path} (set REFQUANT_MODELS); {name} is left out")
+            elif name not in FLOAT:
+                for batch in arguments.batch or (1, 32):
+                    results += measure(name, path, batch, arguments.rounds, progress)
+            elif find_spec("tensorflow") is None:
+                notes.append(f"TensorFlow is not installed (pip install '.[tensorflow]'); {name} is left out")
+            else:
+                quantizing += measure_quantizing(name, path, QUANTIZING_ROUNDS * arguments.rounds, progress)
+    return results, quantizing, notes
+
+
+def write(around: dict[str, Any], rounds: int, measured: dict[str, list[Any]]) -> None:
+    """golden/benchmark.json and its entry in the manifest. A part that was not measured stays as it is there."""
+    path = REPOSITORY / EVIDENCE
+    old = json.loads(path.read_text()) if path.exists() else {}
+    what = (
+        "running: refquant and LiteRT on one thread; quantizing: refquant and TensorFlow with their own threads; "
+        f"medians of interleaved rounds, {QUANTIZING_ROUNDS} times as many for quantizing; ratio: refquant's time over "
+        "the other's"
+    )
+    parts = {key: rows or old.get(key, []) for key, rows in measured.items()}
+    write_json(path, {"what": what, **around, "rounds": rounds, **parts})
+    made = Made(EVIDENCE, "how long refquant, LiteRT and TensorFlow took side by side", "measured by this tool")
+    record(REPOSITORY, "benchmark", f"python tools/benchmark.py --rounds {rounds} --write", [made], PACKAGES)
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="default 7")
     parser.add_argument("--batch", type=int, action="append", help="may be repeated; default 1 and 32")
-    parser.add_argument("--only", choices=[*PUBLIC, BUILT], help="one model")
+    parser.add_argument("--only", choices=[*PUBLIC, BUILT, *FLOAT], help="one model")
     parser.add_argument("--write", action="store_true", help=f"keep the figures in {EVIDENCE}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
-    from benchmark_model import mobilenet_v2_like
-
-    results, notes = [], []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=Console(stderr=True)) as progress:
-        built = Path(folder) / f"{BUILT}.tflite"
-        built.write_bytes(mobilenet_v2_like().to_bytes())
-        for name, path in {**{key: MODELS / path for key, path in PUBLIC.items()}, BUILT: built}.items():
-            if arguments.only not in (None, name):
-                continue
-            if not path.exists():
-                notes.append(f"models missing: {path} (set REFQUANT_MODELS); {name} is left out")
-                continue
-            for batch in arguments.batch or (1, 32):
-                results += measure(name, path, batch, arguments.rounds, progress)
-    around = circumstances(("ai-edge-litert", "numpy"))
+    if arguments.write and (arguments.batch or arguments.only not in (None, *FLOAT)):
+        parser.error("--write keeps a whole part; leave out --batch, and --only unless it names the model to quantize")
+    results, quantizing, notes = measure_all(arguments)
+    around = circumstances(PACKAGES)
+    measured = {"results": list(map(asdict, results)), "quantizing": list(map(asdict, quantizing))}
     if arguments.json:
-        print(json.dumps({**around, "rounds": arguments.rounds, "notes": notes, "results": list(map(asdict, results))}))
+        print(json.dumps({**around, "rounds": arguments.rounds, "notes": notes, **measured}))
     else:
-        Console(width=170).print(table(results))
+        for shown in (*([table(results)] if results else []), *([quantizing_table(quantizing)] if quantizing else [])):
+            Console(width=170).print(shown)
         versions = ", ".join(f"{package} {version}" for package, version in around["versions"].items())
-        print("\n".join([f"one thread each, medians of {arguments.rounds} interleaved rounds; {versions}", *notes]))
-    if arguments.write and not (notes or arguments.only or arguments.batch):
-        what = (
-            "refquant and LiteRT on one thread: medians of interleaved rounds; ratio: refquant's time over the engine's"
-        )
-        figures = {"what": what, **around, "rounds": arguments.rounds, "results": list(map(asdict, results))}
-        write_json(REPOSITORY / EVIDENCE, figures)
-        made = Made(EVIDENCE, "how long refquant and LiteRT took side by side in one run", "measured by this tool")
-        command = f"python tools/benchmark.py --rounds {arguments.rounds} --write"
-        record(REPOSITORY, "benchmark", command, [made], ("ai-edge-litert", "numpy"))
+        rounds = f"{arguments.rounds} interleaved rounds, {QUANTIZING_ROUNDS} times as many for quantizing"
+        print("\n".join([f"medians of {rounds}; {versions}", *notes]))
+    if arguments.write and not notes:
+        write(around, arguments.rounds, measured)
     unequal = [r for r in results if r.engine == "refquant" and not r.equals_reference]
     for r in unequal:
         print(f"{r.model}, batch {r.batch}: refquant's output differs from BUILTIN_REF's", file=sys.stderr)

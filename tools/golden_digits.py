@@ -167,13 +167,14 @@ def make_models(root: Path, progress: Progress) -> list[Made]:
         for suffix, (what, set_up) in ways.items():
             path = f"golden/models/{name}_{suffix}.tflite"
             (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_bytes(_converted(tf, network, set_up, samples))
+            (root / path).write_bytes(converted(tf, network, set_up, samples))
             made.append(Made(path, f"{build.__doc__} {what}.", TRAINED_ON))
             progress.advance(task)
     return made
 
 
-def _converted(tf: Any, network: Any, set_up: Callable[[Any, Any], None], samples: list[np.ndarray]) -> bytes:
+def converted(tf: Any, network: Any, set_up: Callable[[Any, Any], None], samples: list[np.ndarray]) -> bytes:
+    """The .tflite that TensorFlow's converter makes of a Keras model, set up by set_up(converter, samples)."""
     converter = tf.lite.TFLiteConverter.from_keras_model(network)
     set_up(converter, lambda: ([sample] for sample in samples))
     with contextlib.redirect_stdout(io.StringIO()):  # Keras tells where its temporary copy lies

@@ -15,7 +15,7 @@ from typing import Any
 REPOSITORY = Path(__file__).parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from refquant.errata import ERRATA  # noqa: E402  (run from the repository, installed or not)
+from refquant.errata import CONVERTER_ERRATA, ERRATA, Erratum  # noqa: E402  (run from the repository, installed or not)
 
 README = REPOSITORY / "README.md"
 
@@ -35,6 +35,7 @@ def _table(header: list[str], rows: Iterable[Iterable[object]]) -> str:
 # A check's name tells its types ("ADD uint8", "QUANTIZE float to int8"); without a type it is int8, or any type where
 # the op only moves data.
 KINDS: Mapping[str, tuple[str, ...]] = {
+    "float32 with int8 weights": ("hybrid",),
     "float32": ("float", "float16"),
     "uint8": ("uint8",),
     "int16": ("int16",),
@@ -55,7 +56,7 @@ def operators() -> str:
     for check, counts in sweep["checks"].items():
         groups.setdefault(kind_of(check), []).append((check, counts))
     rows = []
-    for kind in ("int8", *KINDS):
+    for kind in (kind for kind in ("int8", *KINDS) if kind in groups):
         ops = {check.replace(",", " ").split()[0] for check, _ in groups[kind]}
         sums = [sum(counts[name] for _, counts in groups[kind]) for name in ("models", "elements", "differing")]
         rows.append([kind, len(ops), *sums])
@@ -63,12 +64,61 @@ def operators() -> str:
 
 
 def models() -> str:
-    """Public int8 models against LiteRT, every tensor."""
+    """Public int8 and float models against LiteRT, every tensor."""
     rows = [
         [name, row["inputs"], row["tensors"], row["elements"], row["differing"]]
         for name, row in _read("real_models.json")["models"].items()
     ]
-    return _table(["int8 model", "inputs", "tensors", "elements compared", "differing"], rows)
+    return _table(["model", "inputs", "tensors", "elements compared", "differing"], rows)
+
+
+# Where the ranges of a file that refquant quantized come from, as golden/mnist.json names it -> a column's words.
+RANGES: Mapping[str, str] = {
+    "converter": "slots differing, TensorFlow's ranges",
+    "tensorflow": "slots differing, the scans, engine tensorflow",
+    "numpy": "slots differing, the scans, engine numpy",
+}
+
+
+def mnist() -> str:
+    """The MNIST network in TensorFlow's conversions; below it what is quoted as published."""
+    evidence = _read("mnist.json")
+    conversions = evidence["conversions"].values()
+    sources = [source for source in RANGES if any(source in row["requantized"] for row in conversions)]
+    rows: list[list[object]] = []
+    for row in conversions:
+        accuracies = [f"{row[key] / row['scans']:.2%}" for key in ("litert_correct", "refquant_correct")]
+        slots = [_slots(row["requantized"].get(source)) for source in sources]
+        rows.append([row["what"], row["bytes"], *accuracies, f"{row['differing']} of {row['elements']:,}", *slots])
+    for what in ("float32", "integer"):
+        quoted = evidence["published"][what]
+        cells = [f"*quoted as published: {what}*", quoted["bytes"], f"{quoted['accuracy']:.2%}"]
+        rows.append([*cells, *[""] * (2 + len(sources))])
+    header = ["model", "bytes", "accuracy, LiteRT", "accuracy, refquant", "output elements differing"]
+    return _table([*header, *(RANGES[source] for source in sources)], rows)
+
+
+def _slots(again: Mapping[str, Any] | None) -> str:
+    """How many slots of refquant's file differ from TensorFlow's, and how far their scales lie apart."""
+    if not again:
+        return ""
+    apart = f" ({again['largest_ulps']} ulp)" if again["differing"] else ""
+    return f"{again['differing']} of {again['slots']}{apart}"
+
+
+def estimators() -> str:
+    """int8 networks by range estimator: held-back scans with the float network's digit, and signal to noise."""
+    networks = _read("estimators.json")["networks"]
+    columns = {
+        f"{network}, {what}": rows
+        for what in next(iter(networks.values()))
+        for network, rows in ((network, sets[what]) for network, sets in networks.items())
+    }
+    rows = [
+        [name, *(f"{rows[name]['as_float']}, {rows[name]['signal_to_noise_db']} dB" for rows in columns.values())]
+        for name in next(iter(columns.values()))
+    ]
+    return _table(["estimator", *columns], rows)
 
 
 def speed() -> str:
@@ -86,22 +136,48 @@ def speed() -> str:
     return _table([*header, "peak MB, refquant/reference"], rows)
 
 
+def quantizing() -> str:
+    """Calibrating and quantizing beside TensorFlow."""
+    sides: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in _read("benchmark.json")["quantizing"]:
+        sides.setdefault(f"{row['model']}, {row['samples']} samples", {})[row["side"]] = row
+    rows = []
+    for what, by in sides.items():
+        own, other = by["refquant"], by["tensorflow"]
+        times = [f"{1000 * side['median_seconds']:.0f}" for side in (own, other)]
+        peaks = "/".join(f"{side['peak_bytes'] / 1e6:.0f}" for side in (own, other))
+        rows.append([what, *times, f"{other['ratio']:.2f}", peaks])
+    header = ["calibrated and quantized", "refquant, ms", "TensorFlow, ms", "times TensorFlow's time", "peak MB"]
+    return _table(header, rows)
+
+
+def _errata_rows(errata: Iterable[Erratum]) -> list[list[str]]:
+    links = [" ".join(f"[{i + 1}]({link})" for i, link in enumerate(e.links)) for e in errata]
+    return [[e.op, ", ".join(e.types), e.what, e.treatment, link] for e, link in zip(errata, links, strict=True)]
+
+
 def errata() -> str:
     """Known wrong behaviour of the runtimes."""
-    rows = [
-        [
-            e.op,
-            ", ".join(e.types),
-            e.what,
-            e.treatment,
-            " ".join(f"[{i + 1}]({link})" for i, link in enumerate(e.links)),
-        ]
-        for e in ERRATA
-    ]
-    return _table(["op", "types", "what the reference kernels do", "refquant", "see"], rows)
+    return _table(["op", "types", "what the reference kernels do", "refquant", "see"], _errata_rows(ERRATA))
 
 
-TABLES = {"operators": operators, "models": models, "speed": speed, "errata": errata}
+def converter_errata() -> str:
+    """What the converter writes that is wrong, cannot run or depends on chance."""
+    return _table(
+        ["op", "types", "what the converter does", "refquant.quantize", "see"], _errata_rows(CONVERTER_ERRATA)
+    )
+
+
+TABLES = {
+    "operators": operators,
+    "models": models,
+    "mnist": mnist,
+    "estimators": estimators,
+    "speed": speed,
+    "quantizing": quantizing,
+    "errata": errata,
+    "converter errata": converter_errata,
+}
 
 
 def rendered(text: str) -> str:

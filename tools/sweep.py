@@ -2,7 +2,8 @@
 
 The same generators as the test suite's (tests/cases), with another seed and more models.
 Needs `pip install -e '.[test]'`.
-Exit code 1 if any element differs. `--write` keeps the counts as golden/sweep.json.
+Exit code 1 if any element differs. `--write` keeps the counts as golden/sweep.json; with `--missing` only the checks
+that are not there yet are carried out and added.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -71,18 +73,24 @@ def table(rows: list[Row]) -> Table:
     return shown
 
 
-def write(rows: list[Row], models: int, seed: int) -> None:
-    """golden/sweep.json and its entry in the manifest."""
-    evidence = {
-        "what": "random one-operator models of tests/cases: tflite_ref against LiteRT's BUILTIN_REF, bit for bit",
-        **circumstances(PACKAGES),
-        "models_per_check": models,
-        "seed": seed,
-        "checks": {
-            row.check: {"models": row.models, "elements": row.elements, "differing": row.differing} for row in rows
-        },
-    }
-    write_json(REPOSITORY / SWEEP, evidence)
+def conditions(models: int, seed: int) -> dict[str, Any]:
+    """What must be the same for counts to stand beside each other."""
+    what = "random one-operator models of tests/cases: tflite_ref against LiteRT's BUILTIN_REF, bit for bit"
+    return {"what": what, **circumstances(PACKAGES), "models_per_check": models, "seed": seed}
+
+
+def kept(models: int, seed: int) -> dict[str, dict[str, int]]:
+    """The checks of golden/sweep.json; none if it was made under other conditions."""
+    path = REPOSITORY / SWEEP
+    evidence = json.loads(path.read_text()) if path.exists() else {"checks": {}}
+    checks: dict[str, dict[str, int]] = evidence.pop("checks")
+    return checks if evidence == conditions(models, seed) else {}
+
+
+def write(rows: list[Row], models: int, seed: int, old: dict[str, dict[str, int]]) -> None:
+    """golden/sweep.json, with what it is to keep, and its entry in the manifest."""
+    new = {row.check: {"models": row.models, "elements": row.elements, "differing": row.differing} for row in rows}
+    write_json(REPOSITORY / SWEEP, {**conditions(models, seed), "checks": dict(sorted({**old, **new}.items()))})
     command = f"python tools/sweep.py --models {models} --seed {seed} --write"
     made = Made(SWEEP, "how many elements of how many random one-operator models were compared", "counted by this tool")
     record(REPOSITORY, "sweep", command, [made], PACKAGES)
@@ -94,17 +102,20 @@ def main() -> int:
     parser.add_argument("--models", type=int, default=2000, help="models per check (default 2000)")
     parser.add_argument("--seed", type=int, default=1, help="default 1; the test suite has 0")
     parser.add_argument("--only", default="", help="only the checks whose name contains this text")
+    parser.add_argument("--missing", action="store_true", help=f"only the checks that {SWEEP} has not")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--write", action="store_true", help=f"keep the counts in {SWEEP}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
-    if arguments.write and arguments.only:
-        parser.error("--write keeps a whole sweep; leave out --only")
+    if arguments.write and arguments.only and not arguments.missing:
+        parser.error("--write keeps a whole sweep; leave out --only, or add --missing")
     from cases import CASES
 
-    checks = sorted(name for name in CASES if arguments.only in name)
+    old = kept(arguments.models, arguments.seed) if arguments.missing else {}
+    old = {name: counts for name, counts in old.items() if name in CASES}
+    checks = sorted(name for name in CASES if arguments.only in name and name not in old)
     if not checks:
-        parser.error(f"no check's name contains '{arguments.only}'")
+        parser.error(f"no check is left whose name contains '{arguments.only}'")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows = []
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -122,7 +133,7 @@ def main() -> int:
     if arguments.write and failed:
         print("not written: not every check is equal", file=sys.stderr)
     elif arguments.write:
-        write(rows, arguments.models, arguments.seed)
+        write(rows, arguments.models, arguments.seed, old)
     return int(failed)
 
 

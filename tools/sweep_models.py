@@ -1,4 +1,4 @@
-"""The public int8 models against LiteRT's reference kernels: `python tools/sweep_models.py [--write]`.
+"""The public models against LiteRT's reference kernels: `python tools/sweep_models.py [--write]`.
 
 The same comparison as tests/test_real_models.py: every tensor an operator computes, for 20 random inputs, all-minimum
 and all-maximum. The models are looked for in $REFQUANT_MODELS, or in ../shared/models beside the repository; they are
@@ -28,13 +28,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help=f"keep the counts in {EVIDENCE}")
     arguments = parser.parse_args()
-    from test_real_models import INT8_MODELS, MODELS, compare_with_litert
+    from test_real_models import ALL_MODELS, MODELS, compare_with_litert
 
-    missing = [name for name in INT8_MODELS if not (MODELS / f"{name}.tflite").exists()]
+    missing = [name for name in ALL_MODELS if not (MODELS / f"{name}.tflite").exists()]
     if missing:
         parser.error(f"models missing in {MODELS}: {', '.join(missing)} (set REFQUANT_MODELS)")
     rows = {}
-    for name in track(INT8_MODELS, "models", console=Console(stderr=True)):
+    for name in track(ALL_MODELS, "models", console=Console(stderr=True)):
         path = MODELS / f"{name}.tflite"
         rows[name] = {"sha256": sha256(path), **asdict(compare_with_litert(path.read_bytes()))}
     table = Table("model", "inputs", "tensors", "elements", "differing", "differing when batched")
@@ -43,7 +43,7 @@ def main() -> int:
     Console(width=140).print(table)
     failed = any(row["differing"] or row["differing_batched"] for row in rows.values())
     if arguments.write and not failed:
-        what = "public int8 models: tflite_ref against LiteRT's BUILTIN_REF, every tensor, bit for bit"
+        what = "public models: tflite_ref against LiteRT's BUILTIN_REF, every tensor, bit for bit"
         write_json(REPOSITORY / EVIDENCE, {"what": what, **circumstances(PACKAGES), "models": rows})
         made = Made(EVIDENCE, "how many elements of the public models' tensors were compared", "counted by this tool")
         record(REPOSITORY, "sweep_models", "python tools/sweep_models.py --write", [made], PACKAGES)

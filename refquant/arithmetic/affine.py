@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 
-_BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
+BELOW_HALF_FLOAT32 = np.nextafter(np.float32(0.5), np.float32(0))
 
 
 def steps_by_division(x: Float32, scale: NDArray[Any] | np.float32) -> Float32:
@@ -22,5 +22,5 @@ def steps_by_division(x: Float32, scale: NDArray[Any] | np.float32) -> Float32:
     from n + 1 and rounds to it; every float32 nearer to n stays below n + 1, and from 2^23 on v itself remains.
     """
     v = np.asarray(x / scale)
-    v += np.copysign(_BELOW_HALF, v)
+    v += np.copysign(BELOW_HALF_FLOAT32, v)
     return np.asarray(np.trunc(v, out=v))

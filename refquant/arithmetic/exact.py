@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refquant.arithmetic.fixed_point import INT32_MAX, INT32_MIN, Int64, wrap_int32
-from refquant.errors import AccumulatorOverflow
+from refquant.errors import AccumulatorOverflow, UnsupportedModel
 
 Narrow = Callable[[ArrayLike], Int64]
 """How a sum that may leave the int32 range becomes an int32 accumulator."""
@@ -18,6 +18,9 @@ Narrow = Callable[[ArrayLike], Int64]
 # The largest magnitude up to which every integer, and so every partial sum, is exact in the float type.
 EXACT_FLOAT32 = 1 << 24
 EXACT_FLOAT64 = 1 << 53
+FEWEST_ROWS = 64  # of a float32 product: shorter ones take longer than one float64 product of all rows
+
+INT64_LIMIT = 1 << 47  # from here on TFLite's requantization of a 64-bit accumulator is undefined behaviour
 
 
 def checked_int32(x: ArrayLike) -> Int64:
@@ -30,6 +33,24 @@ def checked_int32(x: ArrayLike) -> Int64:
 
 
 NARROW: dict[str, Narrow] = {"wrap": wrap_int32, "error": checked_int32}
+
+
+def as_int64(x: ArrayLike) -> Int64:
+    """x itself: the Narrow of a 64-bit accumulator that is used as a float64."""
+    return np.asarray(x, np.int64)
+
+
+def checked_int64(x: ArrayLike) -> Int64:
+    """x itself, the Narrow of a 64-bit accumulator. UnsupportedModel for a value of 2^47 or more in magnitude.
+
+    Source: tflite/kernels/internal/common.cc, MultiplyByQuantizedMultiplier(int64_t), whose contract it is.
+    """
+    x = as_int64(x)
+    if x.size and largest_magnitude(x) >= INT64_LIMIT:
+        raise UnsupportedModel(
+            f"a 64-bit accumulator would hold {largest_magnitude(x)}; from 2^47 on the runtimes cannot requantize it"
+        )
+    return x
 
 
 def narrowed(
@@ -55,42 +76,51 @@ def largest_magnitude(x: ArrayLike) -> int:
 class PreparedMatrix:
     """The constant right-hand side of a product: (k, n) integers, cut along k where float32 sums would grow too large.
 
-    `column_sum` is the largest sum of |b| over a column. `pieces` are (start, float32 rows): while max|a| is at most
-    `max_abs_a`, the products of each piece alone stay within 2^24 and so are exact in float32.
+    `column_sum` is the largest sum of |b| over a column. `pieces` are (start, rows in `dtype`): while max|a| is at most
+    `max_abs_a`, the products of each piece alone stay within 2^24 and so are exact in float32. Where that would need
+    many short pieces, there is one in float64, within 2^53.
     """
 
     integers: NDArray[Any]
     column_sum: int
     max_abs_a: int
-    pieces: tuple[tuple[int, NDArray[np.float32]], ...]
+    dtype: type[np.floating[Any]]
+    pieces: tuple[tuple[int, NDArray[Any]], ...]
 
 
 def prepare_matrix(b: NDArray[Any], max_abs_a: int = 255) -> PreparedMatrix:
     """b as the right-hand side of many products. b: (k, n) integers. max_abs_a: the largest |a| to expect.
 
-    A piece ends before the row with which max_abs_a * max over columns of sum|b| would exceed 2^24; there are no
-    pieces where a single row already does.
+    A float32 piece ends before the row with which max_abs_a * max over columns of sum|b| would exceed 2^24. Where
+    FEWEST_ROWS rows would on average, there is one piece in float64, or none if it exceeds 2^53.
     """
     magnitudes = np.abs(b.astype(np.int64))
     column_sum = int(magnitudes.sum(axis=0).max(initial=0))
-    limit = EXACT_FLOAT32 // max(max_abs_a, 1)
-    if column_sum <= limit:
+    starts = _float32_starts(magnitudes, column_sum, EXACT_FLOAT32 // max(max_abs_a, 1))
+    dtype: type[np.floating[Any]] = np.float32 if starts else np.float64
+    if not starts and max_abs_a * column_sum <= EXACT_FLOAT64:
         starts = [0]
-    elif int(magnitudes.max(initial=0)) > limit:
-        starts = []
-    else:
-        sums = np.zeros(b.shape[1], np.int64)
-        starts = [0]
-        for row, values in enumerate(magnitudes):
-            sums += values
-            if sums.max() > limit:
-                starts.append(row)
-                sums = values.copy()
     pieces = tuple(
-        (start, np.ascontiguousarray(b[start:stop], np.float32))
+        (start, np.ascontiguousarray(b[start:stop], dtype))
         for start, stop in zip(starts, [*starts[1:], len(b)], strict=False)
     )
-    return PreparedMatrix(b, column_sum, max_abs_a, pieces)
+    return PreparedMatrix(b, column_sum, max_abs_a, dtype, pieces)
+
+
+def _float32_starts(magnitudes: Int64, column_sum: int, limit: int) -> list[int]:
+    """The first rows of pieces whose columns sum up to `limit` at most; none where pieces would be short, or a row."""
+    if column_sum <= limit:
+        return [0]
+    if int(magnitudes.max(initial=0)) > limit or column_sum * FEWEST_ROWS > limit * len(magnitudes):
+        return []
+    sums = np.zeros(magnitudes.shape[1], np.int64)
+    starts = [0]
+    for row, values in enumerate(magnitudes):
+        sums += values
+        if sums.max() > limit:
+            starts.append(row)
+            sums = values.copy()
+    return starts
 
 
 def exact_matmul(a: NDArray[Any], b: NDArray[Any] | PreparedMatrix, max_abs_a: int | None = None) -> NDArray[Any]:
@@ -114,8 +144,8 @@ def exact_matmul(a: NDArray[Any], b: NDArray[Any] | PreparedMatrix, max_abs_a: i
 
 
 def _matmul_in_pieces(a: NDArray[Any], b: PreparedMatrix) -> NDArray[Any]:
-    """One float32 product per piece, added in float64 where there are several."""
-    a = a.astype(np.float32, copy=False)
+    """One product per piece, added in float64 where there are several."""
+    a = a.astype(b.dtype, copy=False)
     products = [np.matmul(a[..., start : start + len(rows)], rows) for start, rows in b.pieces]
     total = products[0] if len(products) == 1 else products[0].astype(np.float64)
     for product in products[1:]:

@@ -47,6 +47,16 @@ def rounding_divide_by_pot(x: ArrayLike, exponent: ArrayLike) -> Int64:
     return (x + half - ((x < 0) & (half > 0))) >> exponent
 
 
+def rounding_divide_by_pot_int16(x: ArrayLike, exponent: int) -> Int64:
+    """x / 2^exponent, half away from zero, in gemmlowp's int16 arithmetic. x: int16 values; exponent: 0 to 31.
+
+    Beyond an exponent of 15 its mask wraps to -1, so that every negative x gives -1 and every other one 1.
+    """
+    x = _int64(x)
+    mask = int(np.int64((1 << exponent) - 1).astype(np.int16))
+    return (x >> exponent) + ((x & mask) > (mask >> 1) + (x < 0))
+
+
 def saturating_rounding_multiply_by_pot(x: ArrayLike, exponent: int, bits: int = 32) -> Int64:
     """x * 2^exponent: saturating for a positive exponent, rounding half away from zero for a negative one."""
     if exponent < 0:

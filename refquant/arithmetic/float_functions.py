@@ -21,13 +21,24 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 
-def _float32(x: ArrayLike) -> Float32:
+def as_float32(x: ArrayLike) -> Float32:
+    """x as a float32 array."""
     return np.asarray(x, np.float32)
+
+
+def float32s(text: str) -> list[np.float32]:
+    """float32 constants from their bit patterns."""
+    return [np.uint32(int(word, 16)).view(np.float32) for word in text.split()]
+
+
+def float64s(text: str) -> Float64:
+    """float64 constants from hexadecimal numbers."""
+    return np.array([float.fromhex(word) for word in text.split()])
 
 
 # ---- expf: 2^(k/32) from a table times a polynomial in float64 ----
 
-_STEPS = 32  # the table's steps in an octave
+STEPS = 32  # the table's steps in an octave
 
 
 def _root_of_two(i: int) -> float:
@@ -38,35 +49,43 @@ def _root_of_two(i: int) -> float:
     return root / (1 << 240)
 
 
-_TWO_TO_THE_STEP: Float64 = np.array([_root_of_two(i) for i in range(_STEPS)])
-_STEPS_OVER_LN2 = float.fromhex("0x1.71547652b82fep+0") * _STEPS
+TWO_TO_THE_STEP: Float64 = np.array([_root_of_two(i) for i in range(STEPS)])
+_STEP_BITS: NDArray[np.int64] = TWO_TO_THE_STEP.view(np.int64)
+_STEPS_OVER_LN2 = float.fromhex("0x1.71547652b82fep+0") * STEPS
 _STEPS_OVER_LN2_HIGH = float(np.float32(_STEPS_OVER_LN2))  # 24 bits: its product with a float32 is exact in float64
 _STEPS_OVER_LN2_LOW = _STEPS_OVER_LN2 - _STEPS_OVER_LN2_HIGH
-_EXP_C0 = float.fromhex("0x1.c6af84b912394p-5") / _STEPS**3
-_EXP_C1 = float.fromhex("0x1.ebfce50fac4f3p-3") / _STEPS**2
-_EXP_C2 = float.fromhex("0x1.62e42ff0c52d6p-1") / _STEPS
+# 2^r near 1 + C2 r + C1 r^2 + C0 r^3
+EXP2_C0, EXP2_C1, EXP2_C2 = float64s("0x1.c6af84b912394p-5 0x1.ebfce50fac4f3p-3 0x1.62e42ff0c52d6p-1")
+_EXP_C0, _EXP_C1, _EXP_C2 = EXP2_C0 / STEPS**3, EXP2_C1 / STEPS**2, EXP2_C2 / STEPS
 _EXP_OVERFLOW = float.fromhex("0x1.62e42ep6")  # above: inf
 _EXP_UNDERFLOW = float.fromhex("-0x1.9fe368p6")  # below: 0
+SAFE_EXPONENT = 80  # e^x of no larger |x| is infinite or zero
+
+
+def two_to_the(k: NDArray[np.int64]) -> Float64:
+    """2^(k/32), correctly rounded. k: int64 of any shape, within +-32 * 1022."""
+    return np.asarray(_STEP_BITS[k & (STEPS - 1)] + ((k >> 5) << 52)).view(np.float64)
 
 
 def expf(x: ArrayLike) -> Float32:
     """e^x = 2^(k/32) * (1 + C2 r + C1 r^2 + C0 r^3) with x * 32/ln 2 = k + r. x: float32 of any shape."""
-    x = _float32(x)
+    x = as_float32(x)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         wide = np.clip(x, _EXP_UNDERFLOW, _EXP_OVERFLOW).astype(np.float64)
         k = np.rint(wide * _STEPS_OVER_LN2)
         r = (wide * _STEPS_OVER_LN2_HIGH - k) + wide * _STEPS_OVER_LN2_LOW  # one rounding, as fma(x, 32/ln2, -k)
-        k_int = np.nan_to_num(k).astype(np.int32)
-        scale = np.ldexp(_TWO_TO_THE_STEP[k_int % _STEPS], k_int // _STEPS)
         y = (_EXP_C0 * r + _EXP_C1) * (r * r) + (_EXP_C2 * r + 1.0)
-        result = (y * scale).astype(np.float32)
-    result = np.where(x > np.float32(_EXP_OVERFLOW), np.float32(np.inf), result)
-    return np.where(x < np.float32(_EXP_UNDERFLOW), np.float32(0), result)
+        result = np.asarray((y * two_to_the(k.astype(np.int64))).astype(np.float32))
+    if result.size and not np.abs(x).max() < SAFE_EXPONENT:
+        result = np.where(x > np.float32(_EXP_OVERFLOW), np.float32(np.inf), result)
+        result = np.where(x < np.float32(_EXP_UNDERFLOW), np.float32(0), result)
+        result = np.where(np.isnan(x), np.float32(np.nan), result)
+    return result
 
 
 # ---- logf: k ln 2 + log c + log1p(z/c - 1), c near the middle of one of 16 intervals ----
 
-_LOG_OFFSET = 0x3F330000
+LOG_OFFSET = 0x3F330000
 _LOG_TABLE = np.array(
     [
         (float.fromhex(inverse), float.fromhex(logarithm))
@@ -90,8 +109,9 @@ _LOG_TABLE = np.array(
         )
     ]
 )
-_INVERSE_HIGH: Float64 = _LOG_TABLE[:, 0].astype(np.float32).astype(np.float64)
-_INVERSE_LOW: Float64 = _LOG_TABLE[:, 0] - _INVERSE_HIGH
+LOG_INVERSES: Float64 = _LOG_TABLE[:, 0]
+_INVERSE_HIGH: Float64 = LOG_INVERSES.astype(np.float32).astype(np.float64)
+_INVERSE_LOW: Float64 = LOG_INVERSES - _INVERSE_HIGH
 _LOG_C: Float64 = _LOG_TABLE[:, 1]
 _LN2 = float.fromhex("0x1.62e42fefa39efp-1")
 _LOG_A0 = float.fromhex("-0x1.00ea348b88334p-2")
@@ -101,12 +121,12 @@ _LOG_A2 = float.fromhex("-0x1.ffffef20a4123p-2")
 
 def logf(x: ArrayLike) -> Float32:
     """The natural logarithm of float32 of any shape: -inf for 0, NaN below."""
-    x = _float32(x)
+    x = as_float32(x)
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         subnormal = (x > 0) & (x < np.float32(2.0**-126))
         bits = np.where(subnormal, x * np.float32(2.0**23), x).view(np.int32).astype(np.int64)
         bits = bits - np.where(subnormal, 23 << 23, 0)
-        offset = bits - _LOG_OFFSET
+        offset = bits - LOG_OFFSET
         interval = (offset >> 19) & 15
         k = offset >> 23
         z = (bits - (k << 23)).astype(np.int32).view(np.float32).astype(np.float64)
@@ -122,17 +142,12 @@ def logf(x: ArrayLike) -> Float32:
 # ---- fdlibm in float32: every operation rounds on its own ----
 
 
-def _constants(text: str) -> list[np.float32]:
-    """float32 constants from their bit patterns."""
-    return [np.uint32(int(word, 16)).view(np.float32) for word in text.split()]
-
-
-_LN2_HIGH, _LN2_LOW, _INVERSE_LN2 = _constants("3f317180 3717f7d1 3fb8aa3b")
-_EXPM1_Q = _constants("3f800000 bd088889 3ad00d01 b8a670cd 36867e54 b457edbb")
+_LN2_HIGH, _LN2_LOW, _INVERSE_LN2 = float32s("3f317180 3717f7d1 3fb8aa3b")
+_EXPM1_Q = float32s("3f800000 bd088889 3ad00d01 b8a670cd 36867e54 b457edbb")
 _ONE, _TWO, _HALF = np.float32(1), np.float32(2), np.float32(0.5)
 
 
-def _horner(x: Float32, coefficients: list[np.float32]) -> Float32:
+def horner(x: Float32, coefficients: list[np.float32]) -> Float32:
     """c0 + x (c1 + x (c2 + ...)), each operation rounded to float32."""
     result = np.full_like(x, coefficients[-1])
     for coefficient in coefficients[-2::-1]:
@@ -147,7 +162,7 @@ def _scale_by_pot(y: Float32, k: NDArray[np.int32]) -> Float32:
 
 def expm1f(x: ArrayLike) -> Float32:
     """e^x - 1 of float32 of any shape."""
-    x = _float32(x)
+    x = as_float32(x)
     with np.errstate(all="ignore"):
         magnitude = np.abs(x)
         bits = magnitude.view(np.int32)
@@ -162,7 +177,7 @@ def expm1f(x: ArrayLike) -> Float32:
         c = np.where(k == 0, np.float32(0), (high - u) - low)
         half_u = _HALF * u
         half_square = u * half_u
-        r1 = _horner(half_square, _EXPM1_Q)
+        r1 = horner(half_square, _EXPM1_Q)
         t = np.float32(3) - r1 * half_u
         e = half_square * ((r1 - t) / (np.float32(6) - u * t))
         primary = u - (u * e - half_square)
@@ -187,7 +202,7 @@ def expm1f(x: ArrayLike) -> Float32:
 
 def tanhf(x: ArrayLike) -> Float32:
     """tanh of float32 of any shape: 1 - 2 / (expm1(2|x|) + 2) from 1 on, -t / (t + 2) with t = expm1(-2|x|) below."""
-    x = _float32(x)
+    x = as_float32(x)
     with np.errstate(all="ignore"):
         magnitude = np.abs(x)
         far = magnitude >= 1
@@ -198,15 +213,15 @@ def tanhf(x: ArrayLike) -> Float32:
         return np.where(np.isnan(x), x, np.copysign(z, x))
 
 
-_ERX, _EFX = _constants("3f58560b 3e0375d4")
-_ERF_PP = _constants("3e0375d4 bea66beb bce9528f bbbd1489 b7c756b1")
-_ERF_QQ = _constants("3f800000 3ecbbbce 3d852a63 3ba68116 390aee49 b684e21a")
-_ERF_PA = _constants("bb1acdc6 3ed46805 bebe9208 3ea2fe54 bde31cc2 3d1151b3 bb0df9c0")
-_ERF_QA = _constants("3f800000 3dd9f331 3f0a5785 3d931ae7 3e013307 3c5f6e13 3c445aa3")
-_ERF_RA = _constants("bc21a093 bf31a0b7 c128f022 c2798057 c322658c c3389ae7 c2a2932b c11d077e")
-_ERF_SA = _constants("3f800000 419d35ce 4309a863 43d9486f 442158c9 43d6810b 42d9451f 40d23f7c bd777f97")
-_ERF_RB = _constants("bc21a092 bf4c9dd4 c18e104b c320a2ea c41f6441 c480230b c3f1c275")
-_ERF_SB = _constants("3f800000 41f2b459 43a2e571 44c01759 4547fdbb 451f90ce 43ed43a7 c1b38712")
+_ERX, _EFX = float32s("3f58560b 3e0375d4")
+_ERF_PP = float32s("3e0375d4 bea66beb bce9528f bbbd1489 b7c756b1")
+_ERF_QQ = float32s("3f800000 3ecbbbce 3d852a63 3ba68116 390aee49 b684e21a")
+_ERF_PA = float32s("bb1acdc6 3ed46805 bebe9208 3ea2fe54 bde31cc2 3d1151b3 bb0df9c0")
+_ERF_QA = float32s("3f800000 3dd9f331 3f0a5785 3d931ae7 3e013307 3c5f6e13 3c445aa3")
+_ERF_RA = float32s("bc21a093 bf31a0b7 c128f022 c2798057 c322658c c3389ae7 c2a2932b c11d077e")
+_ERF_SA = float32s("3f800000 419d35ce 4309a863 43d9486f 442158c9 43d6810b 42d9451f 40d23f7c bd777f97")
+_ERF_RB = float32s("bc21a092 bf4c9dd4 c18e104b c320a2ea c41f6441 c480230b c3f1c275")
+_ERF_SB = float32s("3f800000 41f2b459 43a2e571 44c01759 4547fdbb 451f90ce 43ed43a7 c1b38712")
 
 
 def _erfc_tail(magnitude: Float32, mask: int, near: int) -> Float32:
@@ -215,8 +230,8 @@ def _erfc_tail(magnitude: Float32, mask: int, near: int) -> Float32:
     bits = magnitude.view(np.int32)
     quotient = np.where(
         bits < near,
-        _horner(s, _ERF_RA) / _horner(s, _ERF_SA),
-        _horner(s, _ERF_RB) / _horner(s, _ERF_SB),
+        horner(s, _ERF_RA) / horner(s, _ERF_SA),
+        horner(s, _ERF_RB) / horner(s, _ERF_SB),
     )
     z = (bits & mask).view(np.float32)
     return expf(-z * z - np.float32(0.5625)) * expf((z - magnitude) * (z + magnitude) + quotient)
@@ -224,14 +239,14 @@ def _erfc_tail(magnitude: Float32, mask: int, near: int) -> Float32:
 
 def erff(x: ArrayLike) -> Float32:
     """The error function of float32 of any shape."""
-    x = _float32(x)
+    x = as_float32(x)
     with np.errstate(all="ignore"):
         magnitude = np.abs(x)
         bits = magnitude.view(np.int32)
         square = x * x
-        y = _horner(square, _ERF_PP) / _horner(square, _ERF_QQ)
+        y = horner(square, _ERF_PP) / horner(square, _ERF_QQ)
         s = magnitude - _ONE
-        quotient = _horner(s, _ERF_PA) / _horner(s, _ERF_QA)
+        quotient = horner(s, _ERF_PA) / horner(s, _ERF_QA)
         tail = _ONE - _erfc_tail(magnitude, ~0xFFF, 0x4036DB6E) / magnitude
         subnormal = np.float32(0.0625) * (np.float32(16) * x + (np.float32(16) * _EFX) * x)
         result = np.select(
@@ -244,14 +259,14 @@ def erff(x: ArrayLike) -> Float32:
 
 def erfcf(x: ArrayLike) -> Float32:
     """1 - erf(x) of float32 of any shape, without cancellation for large x."""
-    x = _float32(x)
+    x = as_float32(x)
     with np.errstate(all="ignore"):
         magnitude = np.abs(x)
         bits = magnitude.view(np.int32)
         square = x * x
-        y = _horner(square, _ERF_PP) / _horner(square, _ERF_QQ)
+        y = horner(square, _ERF_PP) / horner(square, _ERF_QQ)
         s = magnitude - _ONE
-        quotient = _horner(s, _ERF_PA) / _horner(s, _ERF_QA)
+        quotient = horner(s, _ERF_PA) / horner(s, _ERF_QA)
         tail = _erfc_tail(magnitude, ~0x1FFF, 0x4036DB6D) / magnitude
         negative = np.signbit(x)
         result = np.select(
@@ -282,7 +297,7 @@ def erfcf(x: ArrayLike) -> Float32:
 def sqrtf(x: ArrayLike) -> Float32:
     """The square root of float32 of any shape, correctly rounded; NaN below 0."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.sqrt(_float32(x)))
+        return np.asarray(np.sqrt(as_float32(x)))
 
 
 def rsqrtf(x: ArrayLike) -> Float32:
@@ -291,7 +306,7 @@ def rsqrtf(x: ArrayLike) -> Float32:
     Source: tflite/kernels/elementwise.cc, RsqrtEvalFloat.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(_ONE / np.sqrt(_float32(x)))
+        return np.asarray(_ONE / np.sqrt(as_float32(x)))
 
 
 def logistic(x: ArrayLike) -> Float32:
@@ -299,10 +314,11 @@ def logistic(x: ArrayLike) -> Float32:
 
     Source: tflite/kernels/internal/reference/logistic.h, Logistic<float>.
     """
-    x = _float32(x)
+    x = as_float32(x)
+    low = x < np.float32(-9)
+    power = expf(np.where(low, x, -x))
     with np.errstate(over="ignore"):
-        middle = _ONE / (_ONE + expf(-x))
-    result = np.where(x < np.float32(-9), expf(x), middle)
+        result = np.where(low, power, _ONE / (_ONE + power))
     return np.where(x > np.float32(16.619047164916992188), _ONE, result)
 
 
@@ -312,7 +328,7 @@ def sigmoid(x: ArrayLike) -> Float32:
     Source: tflite/kernels/activations.cc, SigmoidPrepare.
     """
     with np.errstate(over="ignore"):
-        return np.asarray(_ONE / (_ONE + expf(-_float32(x))))
+        return np.asarray(_ONE / (_ONE + expf(-as_float32(x))))
 
 
 def elu(x: ArrayLike) -> Float32:
@@ -320,7 +336,7 @@ def elu(x: ArrayLike) -> Float32:
 
     Source: tflite/kernels/activations.cc, EluPrepare.
     """
-    x = _float32(x)
+    x = as_float32(x)
     return np.where(x < 0, expm1f(x), x)
 
 
@@ -333,7 +349,7 @@ def gelu(x: ArrayLike) -> Float32:
 
     Source: tflite/kernels/internal/reference/gelu.h, GeluTransform.
     """
-    x = _float32(x)
+    x = as_float32(x)
     with np.errstate(under="ignore", invalid="ignore"):
         return np.asarray(_HALF * x * erfcf(x * -_SQRT_HALF))
 
@@ -343,6 +359,6 @@ def gelu_approximate(x: ArrayLike) -> Float32:
 
     Source: tflite/kernels/internal/reference/gelu.h, GeluTransformApproximate.
     """
-    x = _float32(x)
+    x = as_float32(x)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return np.asarray(_HALF * x * (_ONE + tanhf(_SQRT_TWO_OVER_PI * (x + np.float32(0.044715) * x * x * x))))

@@ -123,17 +123,18 @@ def multiply_by_quantized_multiplier_int64(x: ArrayLike, multiplier: ArrayLike, 
     """
     multiplier, shift = _int64(multiplier), _int64(shift)
     total = 15 - shift
-    return wrap_int32((_int64(x) * _to_15_bits(multiplier) + (np.int64(1) << (total - 1))) >> total)
+    return wrap_int32((_int64(x) * to_15_bits(multiplier) + (np.int64(1) << (total - 1))) >> total)
 
 
-def _to_15_bits(multiplier: Int64) -> Int64:
+def to_15_bits(multiplier: Int64) -> Int64:
+    """The multiplier's 31 bits rounded to 15, which saturate."""
     return np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
 
 
 def int64_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1) -> Block:
     """`multiply_by_quantized_multiplier_int64` for blocks of int64 (see blocks.py) with the same few multipliers."""
     total = 15 - _int64(shift)
-    factors = spread(_to_15_bits(_int64(multiplier)), repeats, np.int64)
+    factors = spread(to_15_bits(_int64(multiplier)), repeats, np.int64)
     totals, halves = spread(total, repeats, np.int64), spread(np.int64(1) << (total - 1), repeats, np.int64)
 
     def block(x: NDArray[Any]) -> NDArray[Any]:

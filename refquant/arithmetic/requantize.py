@@ -24,6 +24,7 @@ from refquant.arithmetic.multiplier import (
     quantize_multiplier,
     real_rounding_block,
 )
+from refquant.errors import UnsupportedModel
 
 EffectiveScale = Callable[[float, ArrayLike, float], NDArray[np.float64]]
 """(input scale, filter scales (channels,), output scale) -> real multipliers (channels,), as the runtime computes."""
@@ -128,6 +129,16 @@ def _prepare_fixed_point(real: ArrayLike, where: str) -> Multiplier:
     return check_shift(quantize_multiplier(real), where)
 
 
+def _prepare_int64(real: ArrayLike, where: str) -> Multiplier:
+    multiplier = _prepare_fixed_point(real, where)
+    if multiplier.shift.size and multiplier.shift.max() >= 15:
+        raise UnsupportedModel(
+            f"{where}: the requantization multiplier of a 64-bit accumulator needs a left shift of "
+            f"{int(multiplier.shift.max())} bits; 14 and less are built. Check the scales of the operator's tensors"
+        )
+    return multiplier
+
+
 def _double_rounding(record: Record, repeats: int) -> Block:
     assert isinstance(record, Multiplier)
     return double_rounding_block(record.multiplier, record.shift, repeats)
@@ -148,7 +159,5 @@ def _real_rounding(record: Record, repeats: int) -> Block:
 
 
 DOUBLE_ROUNDING = Requantizer("double rounding", _prepare_fixed_point, np.dtype(np.int32), _double_rounding)
-INT64_SINGLE_ROUNDING = Requantizer(
-    "int64, 15-bit multiplier", _prepare_fixed_point, np.dtype(np.int64), _int64_rounding
-)
+INT64_SINGLE_ROUNDING = Requantizer("int64, 15-bit multiplier", _prepare_int64, np.dtype(np.int64), _int64_rounding)
 FLOAT64_ROUND = Requantizer("float64 round, half away from zero", _prepare_real, np.dtype(np.float64), _real_rounding)

@@ -29,6 +29,9 @@ REAL_RANGES: Mapping[str, tuple[float | None, float | None]] = {
 }
 
 
+WIDE_ROW = 1 << 11  # elements to which the few of a bias are repeated: short rows are slow to add
+
+
 def activation_range(activation: str, scale: float, zero_point: int, type: str) -> tuple[int, int]:
     """[zero_point + round(lo / scale), zero_point + round(hi / scale)], intersected with the range of `type`.
 
@@ -64,6 +67,18 @@ def clamp_float(x: Array, low: np.float32, high: np.float32) -> Array:
 def clamp_sum(x: Array, low: np.float32, high: np.float32) -> Array:
     """clamp_float in place, for float32 sums that began with +0.0: such a sum is never -0.0."""
     return np.clip(x, low, high, out=x)
+
+
+def finish_float(sums: Array, bias: Array | None, low: np.float32, high: np.float32) -> None:
+    """sums = clamp(sums + bias) in place, for sums that began with +0.0. sums: (rows, channels); bias: (channels,)."""
+    if bias is not None:
+        rows, channels = sums.shape
+        repeats = max(1, min(rows, WIDE_ROW // max(channels, 1)))
+        whole = rows - rows % repeats
+        wide = sums[:whole].reshape(whole // repeats, repeats * channels)
+        wide += np.tile(bias.reshape(-1), repeats)
+        sums[whole:] += bias.reshape(-1)
+    np.clip(sums, low, high, out=sums)
 
 
 def fused_range(node: Node) -> tuple[int, int]:

@@ -1,9 +1,10 @@
 """Elementwise ops of two inputs, which broadcast to each other.
 
-ADD, SUB, MUL, DIV, SQUARED_DIFFERENCE, MAXIMUM, MINIMUM, FLOOR_DIV, FLOOR_MOD, the comparisons, LOGICAL_AND and
-LOGICAL_OR. The quantized kernels take int8 or uint8 codes; the plain ones integers, which wrap, float32, or bool.
+ADD, SUB, MUL, DIV, SQUARED_DIFFERENCE, MAXIMUM, MINIMUM, FLOOR_DIV, FLOOR_MOD, ATAN2, the comparisons, LOGICAL_AND,
+LOGICAL_OR, BITWISE_XOR and RIGHT_SHIFT; and ADD_N of many inputs of one shape. The quantized kernels take int8, uint8
+or int16 codes; the plain ones integers, which wrap, float32, or bool.
 Source: tflite/kernels/add.cc, sub.cc, mul.cc, div.cc, squared_difference.cc, maximum_minimum.cc, floor_div.cc,
-floor_mod.cc, comparisons.cc, logical.cc.
+floor_mod.cc, comparisons.cc, logical.cc, atan2.cc, bitwise_xor.cc, right_shift.cc, add_n.cc.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from refquant.arithmetic.fixed_point import (
 from refquant.arithmetic.inverse import reciprocal
 from refquant.arithmetic.multiplier import quantize_multiplier
 from refquant.arithmetic.requantize import Record, Requantizer
+from refquant.arithmetic.trigonometry import atan2f
 from refquant.errors import InvalidInput
 from refquant.kernels.activation import REAL_RANGES, fused_float_range, fused_range
 from refquant.kernels.checks import expect_same_type
@@ -43,7 +45,8 @@ from refquant.model.graph import DTYPES, Array
 
 Function = Callable[[Array, Array], Array]
 
-ADD_LEFT_SHIFT = 20
+# The type of the codes -> the bits by which ADD and SUB shift them left before they are scaled.
+ADD_LEFT_SHIFTS: Mapping[str, int] = {"INT8": 20, "UINT8": 20, "INT16": 15}
 SQUARED_DIFFERENCE_LEFT_SHIFT = 7
 COMPARISON_LEFT_SHIFT = 8
 
@@ -113,13 +116,14 @@ class QuotientParams:
 def add_params(node: Node) -> TwoScalesParams:
     """Decodes ADD or SUB on int8 or uint8: each input becomes s_i / (2 max(s_1, s_2)) * 2^20 of its real steps.
 
-    2 max(s_1, s_2) and 2^20 s_out are float32; the quotients with them are float64.
+    On int16 * 2^15. 2 max(s_1, s_2) and 2^20 s_out are float32; the quotients with them are float64.
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/add.cc, Prepare; sub.cc, PrepareGeneralSubOp.
     """
-    twice, (input1, input2), shape = _to_one_scale(node, ADD_LEFT_SHIFT)
+    left_shift = ADD_LEFT_SHIFTS[node.input(0).type]
+    twice, (input1, input2), shape = _to_one_scale(node, left_shift)
     output_scale, _ = positive_scale(node, node.outputs[0])
     with np.errstate(all="ignore"):
-        real = twice / np.float64(np.float32(2.0**ADD_LEFT_SHIFT) * output_scale)
+        real = twice / np.float64(np.float32(2.0**left_shift) * output_scale)
     _expect_below_one(node, "the output multiplier", real)
     params = TwoScalesParams(input1, input2, fused_stage(node, "the output multiplier", real), (shape,))
     return with_pairs(_sum_of_codes if node.op == "ADD" else _difference_of_codes, params, node.outputs[0].type)
@@ -140,7 +144,7 @@ def squared_difference_params(node: Node) -> TwoScalesParams:
 
 
 def comparison_params(node: Node) -> ComparisonParams:
-    """Decodes a comparison of int8 or uint8 inputs: both become 2^8 times their real values.
+    """Decodes a comparison of int8, uint8 or int16 inputs: both become 2^8 times their real values.
 
     Errors: InvalidModel; UnsupportedModel for a scale of 1 or more, which TFLite's kernel cannot represent.
     Source: tflite/kernels/comparisons.cc, ComparisonQuantized.
@@ -153,7 +157,7 @@ def comparison_params(node: Node) -> ComparisonParams:
 
 
 def mul_params(node: Node) -> ProductParams:
-    """Decodes MUL on int8 or uint8: the multiplier is s_1 * s_2 / s_out, each step rounded to float32.
+    """Decodes MUL on int8, uint8 or int16: the multiplier is s_1 * s_2 / s_out, each step rounded to float32.
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/mul.cc, Prepare.
     """
@@ -288,14 +292,14 @@ def _comparison_of_codes(params: ComparisonParams, a: Array, b: Array) -> Array:
 def add(params: TwoScalesParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """clamp(requantize(v1 + v2) + zero_point), v_i = requantize((input_i - zero_point_i) * 2^20).
 
-    arrays: two int8 or uint8 arrays. Returns the same type in the broadcast shape.
+    On int16 2^15. arrays: two int8, uint8 or int16 arrays. Returns the same type in the broadcast shape.
     Source: tflite/kernels/internal/reference/integer_ops/add.h, AddFunc; reference/add.h, AddElementwise.
     """
     return by_pairs(_sum_of_codes, params, arrays)
 
 
 def sub(params: TwoScalesParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """clamp(requantize(v1 - v2) + zero_point), v_i as in ADD. arrays: two int8 or uint8 arrays.
+    """clamp(requantize(v1 - v2) + zero_point), v_i as in ADD. arrays: two int8, uint8 or int16 arrays.
 
     Source: tflite/kernels/internal/reference/sub.h, SubElementwise.
     """
@@ -311,8 +315,9 @@ def squared_difference(params: TwoScalesParams, arrays: Sequence[Array | None]) 
 
 
 def mul(params: ProductParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """clamp(requantize((input1 - zero_point1) * (input2 - zero_point2)) + zero_point). arrays: two int8 or uint8.
+    """clamp(requantize((input1 - zero_point1) * (input2 - zero_point2)) + zero_point).
 
+    arrays: two int8, uint8 or int16. Returns the same type in the broadcast shape.
     Source: tflite/kernels/internal/reference/integer_ops/mul.h and reference/mul.h, MulElementwise.
     """
     return by_pairs(_product_of_codes, params, arrays)
@@ -332,8 +337,9 @@ def div(params: QuotientParams, arrays: Sequence[Array | None]) -> tuple[Array, 
 
 
 def comparison(params: ComparisonParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """compare(v1, v2), v_i = requantize((input_i - zero_point_i) * 2^8). arrays: two int8 or uint8. Returns bool.
+    """compare(v1, v2), v_i = requantize((input_i - zero_point_i) * 2^8).
 
+    arrays: two int8, uint8 or int16. Returns bool in the broadcast shape.
     Source: tflite/kernels/internal/reference/comparisons.h, ComparisonWithScaling.
     """
     return by_pairs(_comparison_of_codes, params, arrays)
@@ -352,6 +358,13 @@ class PlainParams:
     output_shapes: tuple[Shape]
 
 
+@dataclass(frozen=True, slots=True)
+class SumParams:
+    """ADD_N."""
+
+    output_shapes: tuple[Shape]
+
+
 def plain_params(node: Node) -> PlainParams:
     """Decodes an op of two inputs of one type, with its fused activation if the op has one. Errors: InvalidModel."""
     a, _, shape = expect_binary(node)
@@ -364,6 +377,36 @@ def plain_comparison_params(node: Node) -> PlainParams:
     _, _, shape = expect_binary(node)
     _expect_bool_output(node)
     return PlainParams(node.place, FUNCTIONS[node.op], None, (shape,))
+
+
+def atan2_params(node: Node) -> PlainParams:
+    """Decodes ATAN2: y and x of one shape; it does not broadcast. Errors: InvalidModel.
+
+    TFLite compares the ranks only and reads outside of the smaller one; refquant refuses such shapes.
+    Source: tflite/kernels/atan2.cc, Atan2Prepare.
+    """
+    params = plain_params(node)
+    if node.input(0).shape != node.input(1).shape:
+        raise node.invalid(f"{list(node.input(0).shape)} and {list(node.input(1).shape)} must be one shape")
+    return params
+
+
+def add_n_params(node: Node) -> SumParams:
+    """Decodes ADD_N: two or more inputs of one type and shape. Errors: InvalidModel.
+
+    Source: tflite/kernels/add_n.cc, Prepare.
+    """
+    if len(node.inputs) < 2 or len(node.outputs) != 1:
+        raise node.invalid(
+            f"has {len(node.inputs)} inputs and {len(node.outputs)} outputs; it takes 2 or more, gives 1"
+        )
+    first = node.input(0)
+    for index in range(1, len(node.inputs)):
+        expect_same_type(node, first, node.input(index))
+        if node.input(index).shape != first.shape:
+            raise node.invalid(f"input {index} has shape {list(node.input(index).shape)}, not {list(first.shape)}")
+    expect_same_type(node, first, node.outputs[0])
+    return SumParams((first.shape,))
 
 
 def _plain_clamp(node: Node, type: str) -> tuple[Any, Any] | None:
@@ -395,6 +438,22 @@ def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, .
         if params.clamp is not None:
             clamp_in_place(result, *params.clamp)
         return (result,)
+
+
+def add_n(params: SumParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """((input0 + input1) + input2) + ..., each sum clamped to finite float32; int32 wraps.
+
+    arrays: two or more of one type. This is the order of one thread; with more, TFLite adds parts of the inputs first.
+    Source: tflite/kernels/internal/optimized/optimized_ops.h, AddN.
+    """
+    total, *others = (np.asarray(array) for array in arrays)
+    info = np.finfo(np.float32)
+    with np.errstate(all="ignore"):
+        for other in others:
+            total = np.asarray(total + other)
+            if total.dtype == np.float32:
+                clamp_in_place(total, info.min, info.max)
+    return (total,)
 
 
 def plain_division(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -450,6 +509,14 @@ def _floor_remainder(a: Array, b: Array) -> Array:
     return np.where((remainder != 0) & ((b < 0) != (remainder < 0)), remainder + b, remainder)
 
 
+def _right_shift(a: Array, b: Array) -> Array:
+    """a >> b, with b held within 0 and the bits of the type less 1.
+
+    Source: tflite/kernels/right_shift.cc, RightShift.
+    """
+    return np.asarray(a >> np.clip(b, 0, 8 * a.dtype.itemsize - 1))
+
+
 FUNCTIONS: Mapping[str, Function] = {
     "ADD": np.add,
     "SUB": np.subtract,
@@ -466,6 +533,9 @@ FUNCTIONS: Mapping[str, Function] = {
     "LESS_EQUAL": np.less_equal,
     "GREATER": np.greater,
     "GREATER_EQUAL": np.greater_equal,
+    "ATAN2": atan2f,
+    "BITWISE_XOR": np.bitwise_xor,
+    "RIGHT_SHIFT": _right_shift,
     "LOGICAL_AND": np.logical_and,
     "LOGICAL_OR": np.logical_or,
 }

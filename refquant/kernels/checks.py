@@ -19,6 +19,11 @@ def expect_same_type(node: Node, a: Operand, b: Operand) -> None:
         raise node.invalid(f"'{a.name}' is {a.type} and '{b.name}' is {b.type}; they must have one type")
 
 
+def is_quantized(operand: Operand) -> bool:
+    """Whether the tensor has a scale: some kernels take int16 tensors without one as plain integers."""
+    return operand.quantization is not None and len(operand.quantization.scale) > 0
+
+
 def legacy_parameters(operand: Operand) -> tuple[float, int]:
     """(scale, zero_point) as a kernel reads them from TfLiteTensor.params: (0, 0) unless there is exactly one scale.
 

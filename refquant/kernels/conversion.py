@@ -1,6 +1,6 @@
-"""QUANTIZE, DEQUANTIZE and CAST: from one type, or one scale, to another.
+"""QUANTIZE, DEQUANTIZE, CAST and BITCAST: from one type, or one scale, to another.
 
-Source: tflite/kernels/quantize.cc, dequantize.h, cast.cc.
+Source: tflite/kernels/quantize.cc, dequantize.h, cast.cc, bitcast.cc.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ CASTABLE = (
     "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "BOOL", "FLOAT16",
     "FLOAT32", "FLOAT64", "COMPLEX64",
 )  # fmt: skip
+
+
+# The types whose bits may stand for one another.
+BITS = ("INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "FLOAT16", "FLOAT32", "FLOAT64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +258,39 @@ def cast(params: CastParams, arrays: Sequence[Array | None]) -> tuple[Array, ...
         if params.output_type == "FLOAT16":
             x = x.astype(np.float32)
         return (x.astype(dtype),)
+
+
+def bitcast_params(node: Node) -> CastParams:
+    """Decodes BITCAST: a smaller output type adds a last axis, a larger one takes the last axis away.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/bitcast.cc, CalculateShape.
+    """
+    expect_counts(node, 1, 1)
+    input, output = node.input(0), node.outputs[0]
+    if output.type not in BITS:
+        raise node.unsupported(f"an output of {output.type} is not built; built are {', '.join(BITS)}")
+    size, output_size = DTYPES[input.type].itemsize, DTYPES[output.type].itemsize
+    if size == output_size:
+        return CastParams(output.type, (input.shape,))
+    if size > output_size:
+        return CastParams(output.type, ((*input.shape, size // output_size),))
+    if input.shape[-1:] != (output_size // size,):
+        raise node.invalid(f"the last axis of {list(input.shape)} must have {output_size // size} elements")
+    return CastParams(output.type, (input.shape[:-1],))
+
+
+def bitcast(params: CastParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """The same bytes as another type, little end first. arrays: one array of a type of BITS.
+
+    Source: tflite/kernels/bitcast.cc, Eval.
+    """
+    (x,) = arrays
+    assert x is not None
+    dtype = DTYPES[params.output_type].newbyteorder("<")
+    x = np.asarray(x, x.dtype.newbyteorder("<"), order="C")
+    if x.dtype.itemsize > dtype.itemsize:
+        return (x[..., np.newaxis].view(dtype),)
+    return (x.view(dtype)[..., 0] if x.dtype.itemsize < dtype.itemsize else x.view(dtype),)
 
 
 def _saturated(x: Array, dtype: np.dtype[Any]) -> Array:

@@ -2,39 +2,43 @@
 
 int8: accumulator = sum over taps of filter * (input - input zero_point) + bias, in int32; pixels outside the image
 contribute 0, that is, they hold the input's zero point. Filters are symmetric: their zero points are not read.
+uint8: the same with (filter - filter zero_point). int16: filters are int8, no tensor has a zero point; see int16.py.
 float32: the products are summed in the order (kh, kw, channel), then the bias is added.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from refquant.arithmetic.exact import EXACT_FLOAT32, PreparedMatrix, exact_matmul, prepare_matrix
 from refquant.arithmetic.fixed_point import Int64
-from refquant.arithmetic.float_product import FloatProduct
+from refquant.arithmetic.float_product import SMALL_PRODUCT, FloatProduct
 from refquant.errors import UnsupportedModel
-from refquant.kernels.activation import clamp_sum, fused_float_range, fused_range
+from refquant.kernels.activation import clamp_sum, finish_float, fused_float_range, fused_range
 from refquant.kernels.checks import expect_same_type, legacy_parameters
+from refquant.kernels.int16 import accumulator_type, int16_stage
 from refquant.kernels.kernel import Node, Operand, Shape
 from refquant.kernels.output_stage import Finish, OutputStage, filter_scales, finish, output_stage, prepare_finish
 from refquant.kernels.padding import Axis, Window, decode_window, pad, patches
 from refquant.kernels.scratch import scratch
+from refquant.kernels.uint8 import OFFSET, int8_codes, uint8_stage
 from refquant.model.graph import Array
 
 # Elements of the matrix of columns, and of the sums, that are worked on at once: together they fit the second-level
 # cache, and the calls cost little.
 COLUMN_ELEMENTS = 1 << 18
 OUTPUT_ELEMENTS = 1 << 19
-# Products of so many multiplications are small to OpenBLAS, which then multiplies without packing the matrices first;
-# that is worth it where few calls of many rows do.
-SMALL_PRODUCT = 1_000_000
-FEWEST_ROWS = 192
+FLOAT_ELEMENTS = 1 << 17  # of the float32 columns, or of their sums
+FEWEST_ROWS = 192  # of a product that is made small enough for BLAS to multiply without packing
 SHORT_ROW = 16  # elements that are copied one by one rather than in a run
-INT8_MAGNITUDE = 128
+
+# The type of the input's codes -> no |code| is larger. Codes of uint8 are those of int8 when they are used.
+MAGNITUDES: Mapping[str, int] = {"INT8": 1 << 7, "INT16": 1 << 15}
 
 
 # Checks shared by the convolutions ----------------------------------------------------------------------------------
@@ -50,8 +54,6 @@ def check_operands(node: Node, input_: Operand, filter_: Operand) -> None:
         if 0 in operand.shape[1:]:
             raise node.invalid(f"{name} '{operand.name}' has shape {list(operand.shape)}: a dimension is 0")
     expect_same_type(node, input_, node.outputs[0])
-    if filter_.type != input_.type:
-        raise node.unsupported(f"a filter of type {filter_.type} with an input of type {input_.type} is not built")
 
 
 def check_bias(node: Node, bias: Operand | None, type_: str, channels: int) -> None:
@@ -88,12 +90,18 @@ def bias_or_zero(bias: Array | None, channels: int) -> Int64:
 
 @dataclass(frozen=True, slots=True)
 class ConvParams:
-    """What CONV_2D (int8) needs to run. `weights` is None while the filter or the bias is no constant."""
+    """What CONV_2D (int8, uint8, int16) needs to run. `weights` is None while the filter or the bias is no constant.
+
+    `codes`: the type of the input's codes, uint8 as int8. `input_zero_point`: of those codes. `filter_zero_point`: what
+    is taken off the filter; 0 unless it is uint8.
+    """
 
     output_shapes: tuple[Shape]
     window: Window
     groups: int
+    codes: str
     input_zero_point: int
+    filter_zero_point: int
     stage: OutputStage
     weights: ConvWeights | None
 
@@ -115,19 +123,50 @@ def conv_2d_params(node: Node) -> ConvParams:
     Errors: InvalidModel for what TFLite's Prepare rejects; UnsupportedModel for other types.
     Source: tflite/kernels/conv.cc, Prepare; kernel_util.cc, PopulateConvolutionQuantizationParams.
     """
-    input_, filter_, window, groups, output_shape = _decode_conv(node, "INT32")
-    channels = output_shape[3]
+    input_, filter_, window, groups, output_shape = decode_conv(node, "INT32")
+    _expect_symmetric(node, filter_)
+    zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3])
+    return _with_weights(node, ConvParams((output_shape,), window, groups, "INT8", zero_point, 0, stage, None))
+
+
+def _expect_symmetric(node: Node, filter_: Operand) -> None:
     for zero_point in filter_.quantization.zero_point if filter_.quantization else ():
         if zero_point != 0:
             raise node.invalid(f"filter '{filter_.name}' has zero point {zero_point}; it must be 0")
-    zero_point, stage = quantized_stage(node, input_, filter_, channels)
-    weights = None
-    if filter_.value is not None and node.input(2).value is not None:
-        weights = conv_weights(filter_.value, node.input(2).value, groups, zero_point, stage)
-    return ConvParams((output_shape,), window, groups, zero_point, stage, weights)
 
 
-def _decode_conv(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, int, Shape]:
+def conv_2d_uint8_params(node: Node) -> ConvParams:
+    """Checks and decodes CONV_2D with input and filter in uint8 and one scale each; see conv_2d_params.
+
+    Source: tflite/kernels/conv.cc, Prepare; kernel_util.cc, PopulateConvolutionQuantizationParams.
+    """
+    input_, filter_, window, groups, output_shape = decode_conv(node, "INT32")
+    zero_point, filter_zero_point, stage = uint8_stage(node, input_, filter_, node.input(2))
+    shift = zero_point - OFFSET
+    return _with_weights(
+        node, ConvParams((output_shape,), window, groups, "INT8", shift, filter_zero_point, stage, None)
+    )
+
+
+def conv_2d_int16_params(node: Node) -> ConvParams:
+    """Checks and decodes CONV_2D with an input in int16, a filter in int8 and a bias in int64 or int32.
+
+    Shapes and errors as in conv_2d_params. Source: tflite/kernels/conv.cc, Prepare, EvalQuantizedPerChannel16x8.
+    """
+    accumulator = accumulator_type(node, node.optional(2))
+    input_, filter_, window, groups, output_shape = decode_conv(node, accumulator)
+    _expect_symmetric(node, filter_)
+    stage = int16_stage(node, input_, filter_, output_shape[3], accumulator)
+    return _with_weights(node, ConvParams((output_shape,), window, groups, "INT16", 0, 0, stage, None))
+
+
+def _with_weights(node: Node, params: ConvParams) -> ConvParams:
+    """The params with weights if filter and bias are constants."""
+    filter_, bias = node.input(1).value, node.input(2).value
+    return params if filter_ is None or bias is None else replace(params, weights=conv_weights(params, filter_, bias))
+
+
+def decode_conv(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, int, Shape]:
     """(input, filter, window, groups, output shape)."""
     if len(node.inputs) != 3:
         raise node.invalid(f"has {len(node.inputs)} inputs; it takes input, filter and bias")
@@ -147,35 +186,45 @@ def _decode_conv(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, 
     return input_, filter_, window, groups, (n, window.height.output, window.width.output, channels)
 
 
-def conv_weights(filter_: Array, bias: Array | None, groups: int, zero_point: int, stage: OutputStage) -> ConvWeights:
-    """filter (O, kh, kw, C / groups) int8 and bias (O,) int32 or None, ready to run."""
-    rows = filter_.reshape(len(filter_), -1)
-    matrices = tuple(prepare_matrix(part.T, INT8_MAGNITUDE) for part in np.split(rows, groups))
-    constant = bias_or_zero(bias, len(filter_)) - zero_point * rows.sum(axis=1, dtype=np.int64)
-    bound = INT8_MAGNITUDE * max((matrix.column_sum for matrix in matrices), default=0)
-    return ConvWeights(matrices, prepare_finish(stage, constant, bound))
+def conv_weights(params: ConvParams, filter_: Array, bias: Array | None) -> ConvWeights:
+    """filter (O, kh, kw, C / groups) of codes and bias (O,) integers or None, ready to run."""
+    magnitude = MAGNITUDES[params.codes]
+    rows = filter_.reshape(len(filter_), -1).astype(np.int16) - np.int16(params.filter_zero_point)
+    matrices = tuple(prepare_matrix(part.T, magnitude) for part in np.split(rows, params.groups))
+    constant = bias_or_zero(bias, len(filter_)) - params.input_zero_point * rows.sum(axis=1, dtype=np.int64)
+    bound = magnitude * max((matrix.column_sum for matrix in matrices), default=0)
+    return ConvWeights(matrices, prepare_finish(params.stage, constant, bound))
 
 
 def conv_2d(params: ConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
     """output[n, y, x, o] = clamp(requantize(sum of filter[o] * (patch - zero_point) + bias[o]) + output zero_point).
 
-    arrays: input, filter, bias. Source: tflite/kernels/internal/reference/integer_ops/conv.h, ConvPerChannel.
+    arrays: input int8 or int16, filter int8, bias int32 or int64.
+    Source: tflite/kernels/internal/reference/integer_ops/conv.h, ConvPerChannel.
     """
     x, filter_, bias = arrays
     assert x is not None
     assert filter_ is not None
     weights = params.weights
     if weights is None:
-        weights = conv_weights(filter_, bias, params.groups, params.input_zero_point, params.stage)
-    padded = pad(x, params.window, params.input_zero_point, np.int8)
-    output = np.empty((len(x), *params.output_shapes[0][1:]), np.int8)
+        weights = conv_weights(params, filter_, bias)
+    padded = pad(x, params.window, params.input_zero_point, x.dtype)
+    output = np.empty((len(x), *params.output_shapes[0][1:]), params.stage.dtype)
     view = patches(padded, params.window)
-    for block in _blocks(view.shape[:3], len(weights.finish.constant), OUTPUT_ELEMENTS):
-        finish(weights.finish, _sums(view[block], weights), output[block])
+    for block in blocks(view.shape[:3], len(weights.finish.constant), OUTPUT_ELEMENTS):
+        finish(weights.finish, sums_of_products(view[block], weights.matrices), output[block])
     return (output,)
 
 
-def _blocks(shape: Shape, depth: int, most: int) -> Iterator[tuple[slice, slice]]:
+def conv_2d_uint8(params: ConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
+    """As conv_2d, with (filter[o] - its zero_point). arrays: input and filter uint8, bias int32.
+
+    Source: tflite/kernels/internal/reference/conv.h, Conv.
+    """
+    return conv_2d(params, (int8_codes(arrays[0]), *arrays[1:]))
+
+
+def blocks(shape: Shape, depth: int, most: int) -> Iterator[tuple[slice, slice]]:
     """Slices of (N, H, W): whole images, or rows of one, of at most `most` elements, with `depth` elements a pixel."""
     n, height, width = shape
     row = max(width * depth, 1)
@@ -186,39 +235,43 @@ def _blocks(shape: Shape, depth: int, most: int) -> Iterator[tuple[slice, slice]
             yield slice(image, image + images), slice(y, y + rows)
 
 
-def _sums(columns: Array, weights: ConvWeights) -> Array:
-    """The exact sums of filter * columns (N, OH, OW, kh, kw, C) int8: (N * OH * OW, outputs) float32 or float64."""
-    dtype = np.float32 if all(len(matrix.pieces) == 1 for matrix in weights.matrices) else np.float64
+def sums_of_products(columns: Array, matrices: Sequence[PreparedMatrix]) -> Array:
+    """The exact sums of filter * columns (N, OH, OW, kh, kw, C) integers: (N, OH, OW, outputs) float32 or float64.
+
+    matrices: the filter, one a group. The result is scratch: it holds until the next call.
+    """
+    single = all(len(matrix.pieces) == 1 for matrix in matrices)
+    dtype = np.result_type(*(matrix.dtype for matrix in matrices)) if single else np.float64
     shape = columns.shape[:3]
-    sums = scratch("convolution.sums", (*shape, len(weights.finish.constant)), dtype)
-    depth, outputs = columns.shape[5] // len(weights.matrices), weights.matrices[0].integers.shape[1]
-    for block in _blocks(shape, math.prod(columns.shape[3:]), COLUMN_ELEMENTS):
-        for group, matrix in enumerate(weights.matrices):
+    depth, outputs = columns.shape[5] // len(matrices), matrices[0].integers.shape[1]
+    sums = scratch("convolution.sums", (*shape, outputs * len(matrices)), dtype)
+    for block in blocks(shape, math.prod(columns.shape[3:]), COLUMN_ELEMENTS):
+        for group, matrix in enumerate(matrices):
             part = columns[block][..., group * depth : (group + 1) * depth]
-            _multiply(_as_matrix(part), matrix, sums[block][..., group * outputs : (group + 1) * outputs])
+            _multiply(_as_matrix(part, matrix.dtype), matrix, sums[block][..., group * outputs : (group + 1) * outputs])
     return sums
 
 
-def _as_matrix(columns: Array) -> Array:
-    """columns (N, OH, OW, kh, kw, C) int8 as a float32 matrix (N * OH * OW, kh * kw * C).
+def _as_matrix(columns: Array, dtype: DTypeLike) -> Array:
+    """columns (N, OH, OW, kh, kw, C) integers as a matrix (N * OH * OW, kh * kw * C) of `dtype`.
 
     Where a row of the window is short, the matrix is stored transposed: then pixels lie behind each other.
     """
     pixels, products = math.prod(columns.shape[:3]), math.prod(columns.shape[3:])
     if columns.shape[4] * columns.shape[5] >= SHORT_ROW or products == 1:
-        a = scratch("convolution.columns", columns.shape, np.float32)
+        a = scratch("convolution.columns", columns.shape, dtype)
         np.copyto(a, columns)
         return a.reshape(pixels, products)
     transposed = columns.transpose(3, 4, 5, 0, 1, 2)
-    integers = scratch("convolution.integers", transposed.shape, np.int8)
+    integers = scratch("convolution.integers", transposed.shape, columns.dtype)
     np.copyto(integers, transposed)
-    a = scratch("convolution.columns", transposed.shape, np.float32)
+    a = scratch("convolution.columns", transposed.shape, dtype)
     np.copyto(a, integers)
     return a.reshape(products, pixels).T
 
 
 def _multiply(a: Array, matrix: PreparedMatrix, out: Array) -> None:
-    """out = a @ matrix, exactly, for |a| <= INT8_MAGNITUDE."""
+    """out = a @ matrix, exactly, for |a| <= matrix.max_abs_a."""
     if len(matrix.pieces) == 1 and out.flags.c_contiguous:
         filter_, out = matrix.pieces[0][1], out.reshape(len(a), out.shape[-1])
         rows = max(SMALL_PRODUCT // max(filter_.size, 1), 1)
@@ -226,12 +279,12 @@ def _multiply(a: Array, matrix: PreparedMatrix, out: Array) -> None:
         for start in range(0, len(a), step):
             np.matmul(a[start : start + step], filter_, out=out[start : start + step])
     else:
-        out[...] = exact_matmul(a, matrix, INT8_MAGNITUDE).reshape(out.shape)
+        out[...] = exact_matmul(a, matrix, matrix.max_abs_a).reshape(out.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class FloatConvParams:
-    """What CONV_2D (float32) needs to run."""
+    """What CONV_2D (float32) needs to run. `matrices` is None while the filter is no constant; see float_matrices."""
 
     output_shapes: tuple[Shape]
     window: Window
@@ -239,14 +292,21 @@ class FloatConvParams:
     low: np.float32
     high: np.float32
     product: FloatProduct
+    matrices: tuple[Array, ...] | None
 
 
 def conv_2d_float_params(node: Node) -> FloatConvParams:
     """Checks and decodes CONV_2D with input, filter and bias in float32; shapes and errors as in conv_2d_params."""
-    _, filter_, window, groups, output_shape = _decode_conv(node, "FLOAT32")
-    if filter_.value is not None:
-        check_finite(filter_.value)
-    return FloatConvParams((output_shape,), window, groups, *fused_float_range(node), node.arithmetic["float.product"])
+    _, filter_, window, groups, output_shape = decode_conv(node, "FLOAT32")
+    matrices = None if filter_.value is None else float_matrices(filter_.value, groups)
+    low, high = fused_float_range(node)
+    return FloatConvParams((output_shape,), window, groups, low, high, node.arithmetic["float.product"], matrices)
+
+
+def float_matrices(filter_: Array, groups: int) -> tuple[Array, ...]:
+    """filter (O, kh, kw, C / groups) float32 as one matrix (kh * kw * C / groups, O / groups) a group."""
+    check_finite(filter_)
+    return tuple(np.ascontiguousarray(part.T) for part in np.split(filter_.reshape(len(filter_), -1), groups))
 
 
 def conv_2d_float(params: FloatConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
@@ -258,21 +318,31 @@ def conv_2d_float(params: FloatConvParams, arrays: Sequence[Array | None]) -> tu
     assert x is not None
     assert filter_ is not None
     assert bias is not None
-    check_finite(filter_)
+    channels = len(filter_)
+    matrices = float_matrices(filter_, params.groups) if params.matrices is None else params.matrices
     output = np.empty((len(x), *params.output_shapes[0][1:]), np.float32)
     view = patches(pad(x, params.window, 0, np.float32), params.window)
-    rows = filter_.reshape(len(filter_), -1)
-    matrices = [np.ascontiguousarray(part.T) for part in np.split(rows, params.groups)]
-    for block in _blocks(view.shape[:3], math.prod(view.shape[3:]), COLUMN_ELEMENTS):
+    for block in blocks(view.shape[:3], max(math.prod(view.shape[3:]), channels), FLOAT_ELEMENTS):
         columns = view[block]
-        total = np.zeros((math.prod(columns.shape[:3]), len(filter_)), np.float32)
+        sums = output[block].reshape(len(columns), math.prod(columns.shape[1:3]), channels)
         for part, matrix, result in zip(
-            np.split(columns, params.groups, 5), matrices, np.split(total, params.groups, 1), strict=True
+            np.split(columns, params.groups, 5), matrices, np.split(sums, params.groups, 2), strict=True
         ):
-            params.product(part.reshape(len(total), len(matrix)), matrix, result)
-        total += bias.reshape(-1)
-        output[block] = clamp_sum(total, params.low, params.high).reshape(*columns.shape[:3], len(filter_))
+            params.product(_as_float_matrices(part), matrix, result)
+        finish_float(sums.reshape(-1, channels), bias, params.low, params.high)
     return (output,)
+
+
+def _as_float_matrices(columns: Array) -> Array:
+    """columns (N, OH, OW, kh, kw, C) float32 as a matrix (OH * OW, kh * kw * C) an image; see _as_matrix."""
+    images, pixels, products = len(columns), math.prod(columns.shape[1:3]), math.prod(columns.shape[3:])
+    if columns.flags.c_contiguous:
+        return columns.reshape(images, pixels, products)
+    short = columns.shape[4] * columns.shape[5] < SHORT_ROW
+    ordered = columns.transpose(3, 4, 5, 0, 1, 2) if short else columns
+    a = scratch("convolution.float columns", ordered.shape, np.float32)
+    np.copyto(a, ordered)
+    return a.reshape(products, images, pixels).transpose(1, 2, 0) if short else a.reshape(images, pixels, products)
 
 
 # TRANSPOSE_CONV -----------------------------------------------------------------------------------------------------
@@ -280,11 +350,17 @@ def conv_2d_float(params: FloatConvParams, arrays: Sequence[Array | None]) -> tu
 
 @dataclass(frozen=True, slots=True)
 class TransposeConvParams:
-    """What TRANSPOSE_CONV (int8) needs to run. The window is that of the convolution from output to input."""
+    """What TRANSPOSE_CONV (int8, uint8, int16) needs to run. The window is that of a convolution from output to input.
+
+    `filter_zero_point`: what is taken off the filter; 0 unless it is uint8. `reach`: no |input - its zero point| is
+    larger.
+    """
 
     output_shapes: tuple[Shape]
     window: Window
+    reach: int
     input_zero_point: int
+    filter_zero_point: int
     stage: OutputStage
 
 
@@ -295,12 +371,30 @@ def transpose_conv_params(node: Node) -> TransposeConvParams:
     Errors: InvalidModel for what TFLite's Prepare and Eval reject; UnsupportedModel for other types.
     Source: tflite/kernels/transpose_conv.cc, Prepare, Eval.
     """
-    input_, filter_, window, output_shape = _decode_transpose_conv(node, "INT32")
+    input_, filter_, window, output_shape = decode_transpose_conv(node, "INT32")
     zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3])
-    return TransposeConvParams((output_shape,), window, zero_point, stage)
+    return TransposeConvParams((output_shape,), window, 255, zero_point, 0, stage)
 
 
-def _decode_transpose_conv(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, Shape]:
+def transpose_conv_uint8_params(node: Node) -> TransposeConvParams:
+    """Checks and decodes TRANSPOSE_CONV with filter and input in uint8, one scale each; see transpose_conv_params."""
+    input_, filter_, window, output_shape = decode_transpose_conv(node, "INT32")
+    zero_point, filter_zero_point, stage = uint8_stage(node, input_, filter_, node.optional(3))
+    return TransposeConvParams((output_shape,), window, 255, zero_point, filter_zero_point, stage)
+
+
+def transpose_conv_int16_params(node: Node) -> TransposeConvParams:
+    """Checks and decodes TRANSPOSE_CONV with a filter in int8, an input in int16 and a bias in int64, int32 or none.
+
+    Source: tflite/kernels/transpose_conv.cc, Prepare, EvalQuantizedPerChannel16x8.
+    """
+    accumulator = accumulator_type(node, node.optional(3))
+    input_, filter_, window, output_shape = decode_transpose_conv(node, accumulator)
+    stage = int16_stage(node, input_, filter_, output_shape[3], accumulator)
+    return TransposeConvParams((output_shape,), window, MAGNITUDES["INT16"], 0, 0, stage)
+
+
+def decode_transpose_conv(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, Shape]:
     """(input, filter, window, output shape)."""
     if len(node.inputs) not in (3, 4):
         raise node.invalid(f"has {len(node.inputs)} inputs; it takes output_shape, filter, input and maybe bias")
@@ -328,41 +422,42 @@ def _decode_transpose_conv(node: Node, bias_type: str) -> tuple[Operand, Operand
 def transpose_conv(params: TransposeConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
     """Adds filter[:, ky, kx] * (input[y, x] - zero_point) to the accumulators at (y * stride - padding + ky, ...).
 
-    arrays: None, filter, input, bias or nothing.
-    Source: tflite/kernels/internal/reference/integer_ops/transpose_conv.h, TransposeConv.
+    Of a uint8 filter the zero point is taken off first. arrays: None, filter, input, bias or nothing.
+    Source: tflite/kernels/internal/reference/integer_ops/transpose_conv.h, TransposeConv; reference/transpose_conv.h.
     """
     _, filter_, x, *rest = arrays
     assert filter_ is not None
     assert x is not None
     constant = bias_or_zero(rest[0] if rest else None, len(filter_))
+    filter_ = filter_.astype(np.int16) - np.int16(params.filter_zero_point)
     matrix = filter_.reshape(-1, filter_.shape[3]).T
     magnitude = int(np.abs(filter_.astype(np.int64)).sum(axis=(1, 2, 3)).max(initial=0))
-    bound = 255 * magnitude  # |input - zero_point| <= 255
-    products = exact_matmul(x.astype(np.float32) - np.float32(params.input_zero_point), matrix, 255)
+    bound = params.reach * magnitude
+    products = exact_matmul(x.astype(np.float32) - np.float32(params.input_zero_point), matrix, params.reach)
     products = products.reshape(*x.shape[:3], *filter_.shape[:3])
     total = np.zeros((len(x), *params.output_shapes[0][1:]), np.float32 if bound <= EXACT_FLOAT32 else np.float64)
-    for ky, kx, pixels, target in _scatter(params.window, total):
+    for ky, kx, pixels, target in scatter(params.window, total):
         np.add(target, products[:, pixels[0], pixels[1], :, ky, kx], out=target)
-    output = np.empty(total.shape, np.int8)
+    output = np.empty(total.shape, params.stage.dtype)
     finish(prepare_finish(params.stage, constant, bound), total, output)
     return (output,)
 
 
-def _scatter(window: Window, total: Array) -> Iterator[tuple[int, int, tuple[slice, slice], Array]]:
+def scatter(window: Window, total: Array) -> Iterator[tuple[int, int, tuple[slice, slice], Array]]:
     """(ky, kx, the input pixels whose tap lies inside the output, where in `total` (N, OH, OW, O) it lies).
 
     The taps come last first, so that each output meets its inputs in the order (y, x), as in the reference kernel.
     """
     for ky in reversed(range(window.height.filter)):
-        rows, target_rows = _scatter_axis(window.height, ky)
+        rows, target_rows = scatter_axis(window.height, ky)
         for kx in reversed(range(window.width.filter)):
-            columns, target_columns = _scatter_axis(window.width, kx)
+            columns, target_columns = scatter_axis(window.width, kx)
             yield ky, kx, (rows, columns), total[:, target_rows, target_columns]
 
 
-def _scatter_axis(axis: Axis, tap: int) -> tuple[slice, slice]:
-    """(pixels i, their targets i * stride - before + tap) with 0 <= target < size; the axis's image is the output."""
-    offset = tap - axis.before
+def scatter_axis(axis: Axis, tap: int) -> tuple[slice, slice]:
+    """(pixels i, their targets i * stride - before + tap * dilation) with 0 <= target < the axis's image."""
+    offset = tap * axis.dilation - axis.before
     first = max(0, -(offset // axis.stride))
     stop = min(axis.output, (axis.input - 1 - offset) // axis.stride + 1)
     count = max(0, stop - first)
@@ -383,8 +478,9 @@ class FloatTransposeConvParams:
 
 def transpose_conv_float_params(node: Node) -> FloatTransposeConvParams:
     """Checks and decodes TRANSPOSE_CONV with filter, input and bias in float32; see transpose_conv_params."""
-    _, _, window, output_shape = _decode_transpose_conv(node, "FLOAT32")
-    return FloatTransposeConvParams((output_shape,), window, *fused_float_range(node), node.arithmetic["float.product"])
+    _, _, window, output_shape = decode_transpose_conv(node, "FLOAT32")
+    low, high = fused_float_range(node)
+    return FloatTransposeConvParams((output_shape,), window, low, high, node.arithmetic["float.added_product"])
 
 
 def transpose_conv_float(params: FloatTransposeConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
@@ -397,9 +493,9 @@ def transpose_conv_float(params: FloatTransposeConvParams, arrays: Sequence[Arra
     assert filter_ is not None
     assert x is not None
     total = np.zeros((len(x), *params.output_shapes[0][1:]), np.float32)
-    for ky, kx, pixels, target in _scatter(params.window, total):
-        part = target.reshape(-1, len(filter_))  # a copy where the target is strided
-        params.product(x[:, pixels[0], pixels[1]].reshape(len(part), x.shape[3]), filter_[:, ky, kx].T, part)
+    for ky, kx, pixels, target in scatter(params.window, total):
+        part = target.reshape(len(x), math.prod(target.shape[1:3]), len(filter_))  # a copy where the target is strided
+        params.product(x[:, pixels[0], pixels[1]].reshape(*part.shape[:2], x.shape[3]), filter_[:, ky, kx].T, part)
         target[...] = part.reshape(target.shape)
     if rest and rest[0] is not None:
         total += rest[0].reshape(-1)

@@ -1,29 +1,47 @@
 """FULLY_CONNECTED and BATCH_MATMUL.
 
-int8: accumulator = sum of (a - a's zero point) * (b - b's zero point) + bias, in int32.
+int8, uint8: accumulator = sum of (a - a's zero point) * (b - b's zero point) + bias, in int32.
+int16: the same with filters (or b) of int8 or b of int16, a's zero point 0, and 64 or 32 bits; see int16.py.
 float32: the products are summed one after another, then the bias is added.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refquant.arithmetic.exact import Narrow, PreparedMatrix, exact_matmul, largest_magnitude, narrowed, prepare_matrix
+from refquant.arithmetic.exact import (
+    Narrow,
+    PreparedMatrix,
+    as_int64,
+    exact_matmul,
+    largest_magnitude,
+    narrowed,
+    prepare_matrix,
+)
 from refquant.arithmetic.fixed_point import INT32_MAX, Int64
 from refquant.arithmetic.float_product import FloatProduct
 from refquant.arithmetic.requantize import RealMultiplier
 from refquant.errors import UnsupportedModel
-from refquant.kernels.activation import activation_range, clamp_sum, fused_float_range, fused_range
+from refquant.kernels.activation import activation_range, finish_float, fused_float_range, fused_range
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
+from refquant.kernels.convolution import MAGNITUDES
+from refquant.kernels.index_operands import expect_zero_zero_point
+from refquant.kernels.int16 import accumulator_type
 from refquant.kernels.kernel import Batching, Node, Operand, Shape
-from refquant.kernels.output_stage import Finish, OutputStage, finish, output_stage, prepare_finish
+from refquant.kernels.output_stage import (
+    Finish,
+    OutputStage,
+    check_bias_scale,
+    finish,
+    output_stage,
+    prepare_finish,
+)
+from refquant.kernels.uint8 import OFFSET, int8_codes, uint8_stage
 from refquant.model.graph import Array
-
-INT8_MAGNITUDE = 128
-MAX_SCALE_DIFFERENCE = 0.02  # of input scale * filter scale from the bias scale, in steps of the output
 
 # FULLY_CONNECTED ----------------------------------------------------------------------------------------------------
 
@@ -32,14 +50,16 @@ CLAMPING_ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6")
 
 @dataclass(frozen=True, slots=True)
 class FullyConnectedParams:
-    """What FULLY_CONNECTED (int8) needs to run. `weights` is None while the filter or the bias is no constant.
+    """What FULLY_CONNECTED (int8, uint8, int16) needs to run. `weights` is None while filter or bias is no constant.
 
+    `codes`: the type of the input's codes, uint8 as int8. `input_zero_point`: of those codes.
     `columns`: length of a row of the input. `whole_rows`: whether the rows use up the input; else the rest is not read.
     """
 
     output_shapes: tuple[Shape]
     columns: int
     whole_rows: bool
+    codes: str
     input_zero_point: int
     filter_zero_point: int
     stage: OutputStage
@@ -64,36 +84,80 @@ def fully_connected_params(node: Node) -> FullyConnectedParams:
     Errors: InvalidModel for what TFLite's Prepare rejects; UnsupportedModel for other types.
     Source: tflite/kernels/fully_connected.cc, Prepare, PrepareImpl.
     """
-    input_, filter_, bias, output_shape = _decode_fully_connected(node, "INT32")
+    return _fully_connected_params(node, "INT32")
+
+
+def fully_connected_int16_params(node: Node) -> FullyConnectedParams:
+    """Checks and decodes FULLY_CONNECTED with an input in int16, a filter in int8 and a bias in int64, int32 or none.
+
+    See fully_connected_params. Source: tflite/kernels/fully_connected.cc, PrepareImpl, FullyConnectedInt16.
+    """
+    expect_zero_zero_point(node, node.input(0))
+    expect_zero_zero_point(node, node.outputs[0])
+    return _fully_connected_params(node, accumulator_type(node, node.optional(2)))
+
+
+def _fully_connected_params(node: Node, accumulator: str) -> FullyConnectedParams:
+    """FULLY_CONNECTED with symmetric filters. accumulator: its type, which is the bias's too."""
+    input_, filter_, bias, output_shape = decode_fully_connected(node, accumulator)
     units, columns = filter_.shape
     q = filter_.quantization
     if q is None or len(q.scale) not in (1, units) or (len(q.scale) > 1 and q.quantized_dimension != 0):
         raise node.invalid(f"filter '{filter_.name}' needs 1 scale, or {units} along dimension 0")
     scale, zero_point = node.scale_and_zero_point(input_)
-    stage = output_stage(node, scale, np.asarray(q.scale, np.float32), fused_range(node))
+    scales = np.asarray(q.scale, np.float32)
+    stage = output_stage(node, scale, scales, fused_range(node), accumulator=accumulator)
     filter_zero_point = legacy_parameters(filter_)[1]
-    if len(q.scale) == 1 and bias is not None:
-        _check_bias_scale(node, scale * q.scale[0], bias)
-    weights = None
-    if filter_.value is not None and (bias is None or bias.value is not None):
-        bias_value = None if bias is None else bias.value
-        weights = dense_weights(filter_.value, bias_value, zero_point, filter_zero_point, stage)
-        if beyond := _beyond_int32(weights.finish):
-            raise node.unsupported(beyond)
+    if len(q.scale) == 1:
+        check_bias_scale(node, scale * q.scale[0], bias)
     whole_rows = int(np.prod(input_.shape)) % columns == 0
-    return FullyConnectedParams((output_shape,), columns, whole_rows, zero_point, filter_zero_point, stage, weights)
+    return _with_weights(
+        node,
+        FullyConnectedParams(
+            (output_shape,), columns, whole_rows, input_.type, zero_point, filter_zero_point, stage, None
+        ),
+    )
 
 
-def _decode_fully_connected(node: Node, bias_type: str) -> tuple[Operand, Operand, Operand | None, Shape]:
+def fully_connected_uint8_params(node: Node) -> FullyConnectedParams:
+    """Checks and decodes FULLY_CONNECTED with input and filter in uint8 and one scale each; see fully_connected_params.
+
+    Source: tflite/kernels/fully_connected.cc, PrepareImpl.
+    """
+    input_, filter_, bias, output_shape = decode_fully_connected(node, "INT32")
+    columns = filter_.shape[1]
+    zero_point, filter_zero_point, stage = uint8_stage(node, input_, filter_, bias)
+    whole_rows = int(np.prod(input_.shape)) % columns == 0
+    shift = zero_point - OFFSET
+    params = FullyConnectedParams((output_shape,), columns, whole_rows, "INT8", shift, filter_zero_point, stage, None)
+    return _with_weights(node, params)
+
+
+def _with_weights(node: Node, params: FullyConnectedParams) -> FullyConnectedParams:
+    """The params with weights if filter and bias are constants.
+
+    UnsupportedModel if results of a 32-bit accumulator may leave int32; of a 64-bit one a run tells.
+    """
+    filter_, bias = node.input(1).value, node.optional(2)
+    if filter_ is None or (bias is not None and bias.value is None):
+        return params
+    weights = dense_weights(params, filter_, None if bias is None else bias.value)
+    if params.stage.narrow is not as_int64 and (beyond := _beyond_int32(weights.finish)):
+        raise node.unsupported(beyond)
+    return replace(params, weights=weights)
+
+
+def decode_fully_connected(
+    node: Node, bias_type: str, activations: Sequence[str] = CLAMPING_ACTIVATIONS
+) -> tuple[Operand, Operand, Operand | None, Shape]:
     """(input, filter, bias, output shape)."""
     if len(node.inputs) not in (2, 3) or len(node.outputs) != 1:
         raise node.invalid(f"has {len(node.inputs)} inputs and {len(node.outputs)} outputs; it takes 2 or 3, gives 1")
     if node.options.get("weights_format", "DEFAULT") != "DEFAULT":
         raise node.unsupported(f"weights_format {node.options['weights_format']} is not built")
-    if node.options.get("fused_activation_function", "NONE") not in CLAMPING_ACTIVATIONS:
+    if node.options.get("fused_activation_function", "NONE") not in activations:
         raise node.invalid(
-            f"fused activation {node.options['fused_activation_function']}; "
-            f"it must be one of {', '.join(CLAMPING_ACTIVATIONS)}"
+            f"fused activation {node.options['fused_activation_function']}; it must be one of {', '.join(activations)}"
         )
     input_, filter_, bias = node.input(0), node.input(1), node.optional(2)
     if len(filter_.shape) != 2:
@@ -102,8 +166,6 @@ def _decode_fully_connected(node: Node, bias_type: str) -> tuple[Operand, Operan
     if columns == 0:
         raise node.unsupported(f"filter '{filter_.name}' has no columns")
     expect_same_type(node, input_, node.outputs[0])
-    if filter_.type != input_.type:
-        raise node.unsupported(f"a filter of type {filter_.type} with an input of type {input_.type} is not built")
     if bias is not None:
         if bias.type != bias_type:
             raise node.unsupported(
@@ -120,42 +182,45 @@ def _decode_fully_connected(node: Node, bias_type: str) -> tuple[Operand, Operan
     return input_, filter_, bias, (*input_.shape[:-1], units)
 
 
-def _check_bias_scale(node: Node, product_scale: float, bias: Operand) -> None:
-    """Source: tflite/kernels/kernel_util.cc, GetQuantizedConvolutionMultipler."""
-    bias_scale, output_scale = legacy_parameters(bias)[0], node.scale_and_zero_point(node.outputs[0])[0]
-    if abs(product_scale - bias_scale) / output_scale > MAX_SCALE_DIFFERENCE:
-        raise node.invalid(
-            f"the scale of bias '{bias.name}' is {bias_scale}, that of input times filter {product_scale}; they may "
-            f"differ by {MAX_SCALE_DIFFERENCE} of the output's scale {output_scale}"
-        )
-
-
 def _beyond_int32(f: Finish) -> str | None:
     """What is wrong if results may leave the range of int32, to which a real multiplier's result is cast."""
     record = f.stage.record
     if not isinstance(record, RealMultiplier):
         return None
-    bound = min(f.bound + largest_magnitude(f.constant), INT32_MAX + 1) * float(record.real.max(initial=0))
+    largest = f.bound + largest_magnitude(f.constant)
+    if f.stage.narrow is not as_int64:
+        largest = min(largest, INT32_MAX + 1)
+    bound = largest * float(record.real.max(initial=0))
     if bound < INT32_MAX - 255:
         return None
     return f"results may reach {bound:.3g} times the output's scale; beyond int32 TFLite's are undefined"
 
 
-def dense_weights(
-    filter_: Array, bias: Array | None, zero_point: int, filter_zero_point: int, stage: OutputStage
-) -> DenseWeights:
-    """filter (units, columns) int8 and bias (units,) int32 or None, ready to run."""
-    matrix = prepare_matrix(filter_.T.astype(np.int16) - np.int16(filter_zero_point), INT8_MAGNITUDE)
-    constant: Int64 = -zero_point * matrix.integers.sum(axis=0, dtype=np.int64)
+def _check_results(f: Finish, sums: Array) -> None:
+    """UnsupportedModel if a result of these sums (rows, units) leaves int32."""
+    record = f.stage.record
+    assert isinstance(record, RealMultiplier)
+    largest = np.abs(sums.astype(np.float64) + f.constant).max(axis=0, initial=0) * record.real
+    if not largest.max(initial=0) < INT32_MAX - 255:
+        raise UnsupportedModel(
+            f"a result reaches {largest.max():.3g} times the output's scale; beyond int32 TFLite's are undefined"
+        )
+
+
+def dense_weights(params: FullyConnectedParams, filter_: Array, bias: Array | None) -> DenseWeights:
+    """filter (units, columns) of codes and bias (units,) integers or None, ready to run."""
+    magnitude = MAGNITUDES[params.codes]
+    matrix = prepare_matrix(filter_.T.astype(np.int16) - np.int16(params.filter_zero_point), magnitude)
+    constant: Int64 = -params.input_zero_point * matrix.integers.sum(axis=0, dtype=np.int64)
     if bias is not None:
         constant = constant + bias.reshape(-1)
-    return DenseWeights(matrix, prepare_finish(stage, constant, INT8_MAGNITUDE * matrix.column_sum))
+    return DenseWeights(matrix, prepare_finish(params.stage, constant, magnitude * matrix.column_sum))
 
 
 def fully_connected(params: FullyConnectedParams, arrays: Sequence[Array | None]) -> tuple[Array]:
     """output[n, u] = clamp(requantize(sum of (filter[u] - its zero_point) * (row[n] - zero_point) + bias[u]) + ...).
 
-    arrays: input, filter, bias or nothing. The input is read as rows of `columns` elements.
+    arrays: input int8 or int16, filter int8, bias int32, int64 or nothing. The input is read as rows of `columns`.
     Source: tflite/kernels/internal/reference/integer_ops/fully_connected.h, FullyConnected, FullyConnectedPerChannel.
     """
     x, filter_, *rest = arrays
@@ -163,14 +228,23 @@ def fully_connected(params: FullyConnectedParams, arrays: Sequence[Array | None]
     assert filter_ is not None
     weights = params.weights
     if weights is None:
-        bias = rest[0] if rest else None
-        weights = dense_weights(filter_, bias, params.input_zero_point, params.filter_zero_point, params.stage)
-        if beyond := _beyond_int32(weights.finish):
+        weights = dense_weights(params, filter_, rest[0] if rest else None)
+        if params.stage.narrow is not as_int64 and (beyond := _beyond_int32(weights.finish)):
             raise UnsupportedModel(beyond)
-    sums = exact_matmul(_rows(x, params.columns), weights.matrix, INT8_MAGNITUDE)
-    output = np.empty(sums.shape, np.int8)
+    sums = exact_matmul(_rows(x, params.columns), weights.matrix, MAGNITUDES[params.codes])
+    if params.stage.narrow is as_int64 and _beyond_int32(weights.finish):
+        _check_results(weights.finish, sums)
+    output = np.empty(sums.shape, params.stage.dtype)
     finish(weights.finish, sums, output)
-    return (_shaped(output, x, params.output_shapes[0]),)
+    return (shaped(output, x, params.output_shapes[0]),)
+
+
+def fully_connected_uint8(params: FullyConnectedParams, arrays: Sequence[Array | None]) -> tuple[Array]:
+    """As fully_connected. arrays: input and filter uint8, bias int32 or nothing.
+
+    Source: tflite/kernels/internal/reference/fully_connected.h, FullyConnected.
+    """
+    return fully_connected(params, (int8_codes(arrays[0]), *arrays[1:]))
 
 
 def _rows(x: Array, columns: int) -> Array:
@@ -179,7 +253,7 @@ def _rows(x: Array, columns: int) -> Array:
     return flat[: flat.size - flat.size % columns].reshape(-1, columns)
 
 
-def _shaped(output: Array, x: Array, shape: Shape) -> Array:
+def shaped(output: Array, x: Array, shape: Shape) -> Array:
     """Rows of outputs (n, units) in the output's shape; samples may be folded into dimension 0 of x."""
     return output if len(shape) == 2 else output.reshape(-1) if len(shape) == 1 else output.reshape(len(x), *shape[1:])
 
@@ -191,7 +265,7 @@ def fully_connected_batching(params: FullyConnectedParams | FloatFullyConnectedP
 
 @dataclass(frozen=True, slots=True)
 class FloatFullyConnectedParams:
-    """What FULLY_CONNECTED (float32) needs to run."""
+    """What FULLY_CONNECTED (float32) needs to run. `matrix`: the filter transposed, None while it is no constant."""
 
     output_shapes: tuple[Shape]
     columns: int
@@ -199,15 +273,18 @@ class FloatFullyConnectedParams:
     low: np.float32
     high: np.float32
     product: FloatProduct
+    matrix: Array | None
 
 
 def fully_connected_float_params(node: Node) -> FloatFullyConnectedParams:
     """Checks and decodes FULLY_CONNECTED with filter, input and bias in float32; see fully_connected_params."""
-    input_, filter_, _, output_shape = _decode_fully_connected(node, "FLOAT32")
+    input_, filter_, _, output_shape = decode_fully_connected(node, "FLOAT32")
     columns = filter_.shape[1]
     whole_rows = int(np.prod(input_.shape)) % columns == 0
+    matrix = None if filter_.value is None else np.ascontiguousarray(filter_.value.T)
+    low, high = fused_float_range(node)
     return FloatFullyConnectedParams(
-        (output_shape,), columns, whole_rows, *fused_float_range(node), node.arithmetic["float.product"]
+        (output_shape,), columns, whole_rows, low, high, node.arithmetic["float.product"], matrix
     )
 
 
@@ -220,11 +297,13 @@ def fully_connected_float(params: FloatFullyConnectedParams, arrays: Sequence[Ar
     assert x is not None
     assert filter_ is not None
     rows = _rows(x, params.columns)
-    total = np.zeros((len(rows), len(filter_)), np.float32)
-    params.product(rows, np.ascontiguousarray(filter_.T), total)
-    if rest and rest[0] is not None:
-        total += rest[0].reshape(-1)
-    return (_shaped(clamp_sum(total, params.low, params.high), x, params.output_shapes[0]),)
+    total = np.empty((len(rows), len(filter_)), np.float32)
+    matrix = filter_.T if params.matrix is None else params.matrix
+    a_sample = max(1, math.prod(params.output_shapes[0][:-1]))
+    stack = len(rows) // a_sample, a_sample
+    params.product(rows.reshape(*stack, params.columns), matrix, total.reshape(*stack, len(filter_)))
+    finish_float(total, rest[0] if rest else None, params.low, params.high)
+    return (shaped(total, x, params.output_shapes[0]),)
 
 
 # BATCH_MATMUL -------------------------------------------------------------------------------------------------------
@@ -234,7 +313,7 @@ MAX_RANK = 5
 
 @dataclass(frozen=True, slots=True)
 class BatchMatMulParams:
-    """What BATCH_MATMUL (int8) needs to run. `stage` is None for an int32 output: the plain product of the codes."""
+    """What BATCH_MATMUL (int8, int16) needs to run. `stage` is None for an int32 output: the plain product of codes."""
 
     output_shapes: tuple[Shape]
     adj_x: bool
@@ -251,7 +330,7 @@ def batch_matmul_params(node: Node) -> BatchMatMulParams:
     the codes, without zero points. Errors: InvalidModel for what TFLite's Prepare rejects; UnsupportedModel for other
     types. Source: tflite/kernels/batch_matmul.cc, Prepare.
     """
-    a, b, output_shape = _decode_batch_matmul(node)
+    a, b, output_shape = decode_batch_matmul(node)
     output = node.outputs[0]
     (a_scale, a_zero_point), (b_scale, b_zero_point) = legacy_parameters(a), legacy_parameters(b)
     adj = bool(node.options.get("adj_x", False)), bool(node.options.get("adj_y", False))
@@ -262,12 +341,28 @@ def batch_matmul_params(node: Node) -> BatchMatMulParams:
     return BatchMatMulParams((output_shape,), *adj, (a_zero_point, b_zero_point), stage, node.narrow)
 
 
-def _decode_batch_matmul(node: Node) -> tuple[Operand, Operand, Shape]:
+def batch_matmul_int16_params(node: Node) -> BatchMatMulParams:
+    """Checks and decodes BATCH_MATMUL with a in int16 and b in int16 or int8, every zero point 0 and 64-bit sums.
+
+    See batch_matmul_params. Source: tflite/kernels/batch_matmul.cc, Prepare, EvalInt16, EvalInt16Int8.
+    """
+    a, b, output_shape = decode_batch_matmul(node)
+    output = node.outputs[0]
+    expect_same_type(node, a, output)
+    for operand in (a, b, output):
+        if legacy_parameters(operand)[1] != 0:
+            raise node.invalid(f"'{operand.name}' must have zero point 0, not {legacy_parameters(operand)[1]}")
+    adj = bool(node.options.get("adj_x", False)), bool(node.options.get("adj_y", False))
+    (a_scale, _), (b_scale, _) = legacy_parameters(a), legacy_parameters(b)
+    clamp = activation_range("NONE", 1.0, 0, output.type)
+    stage = output_stage(node, a_scale, b_scale, clamp, accumulator="INT64")
+    return BatchMatMulParams((output_shape,), *adj, (0, 0), stage, node.narrow)
+
+
+def decode_batch_matmul(node: Node) -> tuple[Operand, Operand, Shape]:
     """(a, b, output shape)."""
     expect_counts(node, 2, 1)
     a, b = node.input(0), node.input(1)
-    if a.type != b.type:
-        raise node.unsupported(f"types {a.type} and {b.type} are not built")
     for operand in (a, b):
         if not 2 <= len(operand.shape) <= MAX_RANK:
             raise node.invalid(
@@ -300,7 +395,7 @@ def batch_matmul(params: BatchMatMulParams, arrays: Sequence[Array | None]) -> t
     bound = magnitude * largest_magnitude(b) * a.shape[-1]
     if params.stage is None:
         return (narrowed(sums, None, bound, params.narrow)[0].astype(np.int32),)
-    output = np.empty(sums.shape, np.int8)
+    output = np.empty(sums.shape, params.stage.dtype)
     finish(prepare_finish(params.stage, np.zeros(1, np.int64), bound), sums, output)
     return (output,)
 
@@ -326,7 +421,7 @@ class FloatBatchMatMulParams:
 
 def batch_matmul_float_params(node: Node) -> FloatBatchMatMulParams:
     """Checks and decodes BATCH_MATMUL with operands in float32; see batch_matmul_params."""
-    a, _, output_shape = _decode_batch_matmul(node)
+    a, _, output_shape = decode_batch_matmul(node)
     expect_same_type(node, a, node.outputs[0])
     adj = bool(node.options.get("adj_x", False)), bool(node.options.get("adj_y", False))
     return FloatBatchMatMulParams((output_shape,), *adj, node.arithmetic["float.product"])
@@ -339,6 +434,6 @@ def batch_matmul_float(params: FloatBatchMatMulParams, arrays: Sequence[Array | 
     """
     a, b = _operands(params, arrays)
     leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    total = np.zeros((*leading, a.shape[-2], b.shape[-1]), np.float32)
+    total = np.empty((*leading, a.shape[-2], b.shape[-1]), np.float32)
     params.product(a, b, total)
     return (total,)

@@ -2,6 +2,7 @@
 
 int8: accumulator = sum over taps of filter * (input - input zero_point) + bias, in int32; pixels outside the image
 contribute 0, that is, they hold the input's zero point. Filters are symmetric: their zero points are not read.
+uint8: the same with (filter - filter zero_point). int16: filters are int8, no tensor has a zero point; see int16.py.
 float32: the products are summed in the order (kh, kw), then the bias is added.
 
 The padded image is cut into phases, every stride-th pixel from another start, so that what one tap reads is one
@@ -11,29 +12,35 @@ computed there is not read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from refquant.kernels.activation import clamp_sum, fused_float_range
+from refquant.kernels.activation import fused_float_range
 from refquant.kernels.convolution import (
-    INT8_MAGNITUDE,
+    MAGNITUDES,
     bias_or_zero,
     check_bias,
     check_finite,
     check_operands,
     quantized_stage,
 )
+from refquant.kernels.int16 import int16_stage
 from refquant.kernels.kernel import Node, Operand, Shape
 from refquant.kernels.output_stage import Finish, OutputStage, finish, prepare_finish
 from refquant.kernels.padding import Axis, Window, decode_window
 from refquant.kernels.scratch import scratch
+from refquant.kernels.uint8 import OFFSET, int8_codes, uint8_stage
 from refquant.model.graph import Array
 
 MAX_OPTION = 2**15 - 1
 INT16_MAX = 2**15 - 1
+
+# The type of the input's codes, or of a group's sum -> the type in which it is summed.
+WIDER: Mapping[str, type[np.signedinteger[Any]]] = {"int8": np.int16, "int16": np.int32, "int32": np.int64}
 # Elements of a run, and of the runs of several images that are worked on at once: long enough that the calls cost
 # little, short enough for the caches. TAP_ELEMENTS: those of all taps, each repeated along a run.
 RUN_ELEMENTS = 1 << 15
@@ -43,12 +50,18 @@ BLOCK_ELEMENTS = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseParams:
-    """What DEPTHWISE_CONV_2D (int8) needs to run. `weights` is None while the filter or the bias is no constant."""
+    """What DEPTHWISE_CONV_2D (int8, uint8, int16) needs to run. `weights` is None while filter or bias is no constant.
+
+    `codes`: the type of the input's codes, uint8 as int8. `input_zero_point`: of those codes. `filter_zero_point`: what
+    is taken off the filter; 0 unless it is uint8.
+    """
 
     output_shapes: tuple[Shape]
     window: Window
     depth_multiplier: int
+    codes: str
     input_zero_point: int
+    filter_zero_point: int
     stage: OutputStage
     runs: Runs
     weights: DepthwiseWeights | None
@@ -72,7 +85,7 @@ class Runs:
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseWeights:
-    """The taps as they meet a run, (kh * kw, elements of a run) int16, and the groups whose sums stay within int16.
+    """The taps as they meet a run, (kh * kw, elements of a run), and the groups whose sums stay within their type.
 
     The input's zero point is part of the constant that meets the sums: bias - zero_point * sum of the filter.
     """
@@ -89,16 +102,48 @@ def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
     Errors: InvalidModel for what TFLite's Prepare rejects; UnsupportedModel for other types.
     Source: tflite/kernels/depthwise_conv.cc, Prepare.
     """
-    input_, filter_, window, multiplier, output_shape = _decode(node, "INT32")
+    input_, filter_, window, multiplier, output_shape = decode_depthwise(node, "INT32")
     zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3])
     runs = runs_of(window, output_shape[3])
-    weights, bias = None, node.optional(2)
-    if filter_.value is not None and (bias is None or bias.value is not None):
-        weights = depthwise_weights(filter_.value, None if bias is None else bias.value, runs, zero_point, stage)
-    return DepthwiseParams((output_shape,), window, multiplier, zero_point, stage, runs, weights)
+    return _with_weights(
+        node, DepthwiseParams((output_shape,), window, multiplier, "INT8", zero_point, 0, stage, runs, None)
+    )
 
 
-def _decode(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, int, Shape]:
+def depthwise_conv_2d_uint8_params(node: Node) -> DepthwiseParams:
+    """Checks and decodes DEPTHWISE_CONV_2D with input and filter in uint8, one scale each: see the params of int8.
+
+    Source: tflite/kernels/depthwise_conv.cc, Prepare.
+    """
+    input_, filter_, window, multiplier, output_shape = decode_depthwise(node, "INT32")
+    zero_point, filter_zero_point, stage = uint8_stage(node, input_, filter_, node.optional(2))
+    runs, shift = runs_of(window, output_shape[3]), zero_point - OFFSET
+    return _with_weights(
+        node, DepthwiseParams((output_shape,), window, multiplier, "INT8", shift, filter_zero_point, stage, runs, None)
+    )
+
+
+def depthwise_conv_2d_int16_params(node: Node) -> DepthwiseParams:
+    """Checks and decodes DEPTHWISE_CONV_2D with an input in int16, a filter in int8 and a bias in int64 or none.
+
+    Shapes and errors as in depthwise_conv_2d_params. The op has no option for an int32 bias.
+    Source: tflite/kernels/depthwise_conv.cc, Prepare, EvalQuantizedPerChannel16x8.
+    """
+    input_, filter_, window, multiplier, output_shape = decode_depthwise(node, "INT64")
+    stage = int16_stage(node, input_, filter_, output_shape[3], "INT64")
+    runs = runs_of(window, output_shape[3])
+    return _with_weights(node, DepthwiseParams((output_shape,), window, multiplier, "INT16", 0, 0, stage, runs, None))
+
+
+def _with_weights(node: Node, params: DepthwiseParams) -> DepthwiseParams:
+    """The params with weights if filter and bias are constants."""
+    filter_, bias = node.input(1).value, node.optional(2)
+    if filter_ is None or (bias is not None and bias.value is None):
+        return params
+    return replace(params, weights=depthwise_weights(params, filter_, None if bias is None else bias.value))
+
+
+def decode_depthwise(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, int, Shape]:
     """(input, filter, window, depth multiplier, output shape)."""
     if len(node.inputs) not in (2, 3):
         raise node.invalid(f"has {len(node.inputs)} inputs; it takes input, filter and maybe bias")
@@ -122,24 +167,32 @@ def _decode(node: Node, bias_type: str) -> tuple[Operand, Operand, Window, int, 
     return input_, filter_, window, channels // depth, (n, window.height.output, window.width.output, channels)
 
 
-def depthwise_weights(
-    filter_: Array, bias: Array | None, runs: Runs, zero_point: int, stage: OutputStage
-) -> DepthwiseWeights:
-    """filter (1, kh, kw, O) int8 and bias (O,) int32 or None, ready to run."""
-    taps = filter_.reshape(-1, filter_.shape[3])
-    constant = bias_or_zero(bias, taps.shape[1]) - zero_point * taps.sum(axis=0, dtype=np.int64)
+def depthwise_weights(params: DepthwiseParams, filter_: Array, bias: Array | None) -> DepthwiseWeights:
+    """filter (1, kh, kw, O) of codes and bias (O,) integers or None, ready to run."""
+    work, code_magnitude = WIDER[params.codes.lower()], MAGNITUDES[params.codes]
+    taps = filter_.reshape(-1, filter_.shape[3]).astype(np.int16) - np.int16(params.filter_zero_point)
+    constant = bias_or_zero(bias, taps.shape[1]) - params.input_zero_point * taps.sum(axis=0, dtype=np.int64)
     magnitude = int(np.abs(taps.astype(np.int64)).sum(axis=0).max(initial=0))
-    finishing = prepare_finish(stage, constant, INT8_MAGNITUDE * magnitude)
-    return DepthwiseWeights(_int16_groups(taps), _along_runs(taps.astype(np.int16), runs), finishing)
+    finishing = prepare_finish(params.stage, constant, code_magnitude * magnitude)
+    groups = groups_within(taps, code_magnitude, int(np.iinfo(work).max))
+    return DepthwiseWeights(groups, along_runs(taps.astype(work), params.runs), finishing)
 
 
-def _int16_groups(taps: Array) -> tuple[tuple[int, ...], ...]:
-    """The taps in groups, largest first, each with 128 * sum of |filter| <= 32767 in every channel."""
-    magnitudes = INT8_MAGNITUDE * np.abs(taps.astype(np.int64))
+def int16_groups(taps: Array, magnitude: int) -> tuple[tuple[int, ...], ...]:
+    """The taps in groups whose sums stay within int16: see groups_within."""
+    return groups_within(taps, magnitude, INT16_MAX)
+
+
+def groups_within(taps: Array, magnitude: int, most: int) -> tuple[tuple[int, ...], ...]:
+    """The taps in groups, largest first, each with magnitude * sum of |filter| <= most in every channel.
+
+    magnitude: no input is larger; with no tap alone may it exceed `most`.
+    """
+    magnitudes = magnitude * np.abs(taps.astype(np.int64))
     groups: list[list[int]] = []
     sums = np.zeros(taps.shape, np.int64)
     for tap in np.argsort(-magnitudes.sum(axis=1), kind="stable").tolist():
-        fits = (sums + magnitudes[tap]).max(axis=1, initial=0) <= INT16_MAX
+        fits = (sums + magnitudes[tap]).max(axis=1, initial=0) <= most
         group = int(fits.argmax())  # the first one; there is always an empty one
         if group == len(groups):
             groups.append([])
@@ -160,28 +213,39 @@ def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -
     weights = params.weights
     if weights is None:
         bias = rest[0] if rest else None
-        weights = depthwise_weights(filter_, bias, params.runs, params.input_zero_point, params.stage)
-    output = np.empty((len(x), *params.output_shapes[0][1:]), np.int8)
+        weights = depthwise_weights(params, filter_, bias)
+    output = np.empty((len(x), *params.output_shapes[0][1:]), params.stage.dtype)
     x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
-    for runs, target in _in_runs(x, params.runs, params.input_zero_point, np.int16, output):
-        sums = _sum_in_groups(runs, weights.taps[:, : runs[0].shape[1]], weights.groups)
+    for runs, target in in_runs(x, params.runs, params.input_zero_point, WIDER[x.dtype.name], output):
+        sums = sum_in_groups(runs, weights.taps[:, : runs[0].shape[1]], weights.groups)
         if weights.finish.spread is None:  # narrowing tells overflows: the frame, which is not read, must not be in it
-            sums = np.ascontiguousarray(_without_frame(sums, target))
-            finished = np.empty(target.shape, np.int8)
+            sums = np.ascontiguousarray(without_frame(sums, target))
+            finished = np.empty(target.shape, output.dtype)
             finish(weights.finish, sums, finished)
             target[...] = finished
             continue
-        finished = scratch("depthwise.finished", sums.shape, np.int8)
+        finished = scratch("depthwise.finished", sums.shape, output.dtype)
         finish(weights.finish, sums, finished)
-        target[...] = _without_frame(finished, target)
+        target[...] = without_frame(finished, target)
     return (output,)
 
 
-def _sum_in_groups(runs: list[Array], taps: Array, groups: tuple[tuple[int, ...], ...]) -> Array:
-    """The sum over taps of filter * run, int16 or int32; the sum of one group fits int16."""
-    shape = runs[0].shape
-    part, product = (scratch(f"depthwise.{name}", shape, np.int16) for name in ("part", "product"))
-    total, addend = (scratch(f"depthwise.{name}", shape, np.int32) for name in ("total", "addend"))
+def depthwise_conv_2d_uint8(params: DepthwiseParams, arrays: Sequence[Array | None]) -> tuple[Array]:
+    """As depthwise_conv_2d, with (filter[o] - its zero_point). arrays: input and filter uint8, bias int32 or nothing.
+
+    Source: tflite/kernels/internal/reference/depthwiseconv_uint8.h, DepthwiseConv.
+    """
+    return depthwise_conv_2d(params, (int8_codes(arrays[0]), *arrays[1:]))
+
+
+def sum_in_groups(runs: list[Array], taps: Array, groups: tuple[tuple[int, ...], ...]) -> Array:
+    """The sum over taps of filter * run. That of one group fits the runs' type, int16 or int32, that of all the next.
+
+    The result is scratch: it holds until the next call.
+    """
+    shape, work = runs[0].shape, runs[0].dtype
+    part, product = (scratch(f"depthwise.{name}", shape, work) for name in ("part", "product"))
+    total, addend = (scratch(f"depthwise.{name}", shape, WIDER[work.name]) for name in ("total", "addend"))
     for number, (first, *others) in enumerate(groups):
         np.multiply(runs[first], taps[first], out=part)
         for tap in others:
@@ -230,12 +294,12 @@ def _row_length(axis: Axis, used: list[int]) -> int:
     return max(1, needed - min(starts), *stops)
 
 
-def _along_runs(taps: Array, runs: Runs) -> Array:
+def along_runs(taps: Array, runs: Runs) -> Array:
     """taps (kh * kw, channels), each repeated along a run: (kh * kw, elements)."""
     return np.tile(taps, runs.rows * runs.row // taps.shape[1])
 
 
-def _in_runs(x: Array, runs: Runs, fill: int, dtype: DTypeLike, output: Array) -> Iterator[tuple[list[Array], Array]]:
+def in_runs(x: Array, runs: Runs, fill: int, dtype: DTypeLike, output: Array) -> Iterator[tuple[list[Array], Array]]:
     """(a run a tap, the part of the output), block after block.
 
     A run is (images, rows * width * channels) of `dtype`, with a width that may exceed the output's.
@@ -253,7 +317,7 @@ def _in_runs(x: Array, runs: Runs, fill: int, dtype: DTypeLike, output: Array) -
             yield taps, output[first : first + images, y : y + runs.rows]
 
 
-def _without_frame(run: Array, target: Array) -> Array:
+def without_frame(run: Array, target: Array) -> Array:
     """A run of results in the shape of its part of the output: (images, rows, width, channels)."""
     images, rows, width, channels = target.shape
     return run.reshape(images, rows, -1, channels)[:, :, :width]
@@ -279,7 +343,7 @@ def _phase_slices(axis: Axis, phase: int, length: int) -> tuple[slice, slice]:
 
 @dataclass(frozen=True, slots=True)
 class FloatDepthwiseParams:
-    """What DEPTHWISE_CONV_2D (float32) needs to run."""
+    """What DEPTHWISE_CONV_2D (float32) needs to run. `taps` is None while the filter is no constant; see float_taps."""
 
     output_shapes: tuple[Shape]
     window: Window
@@ -287,15 +351,21 @@ class FloatDepthwiseParams:
     runs: Runs
     low: np.float32
     high: np.float32
+    taps: Array | None
 
 
 def depthwise_conv_2d_float_params(node: Node) -> FloatDepthwiseParams:
-    """Checks and decodes DEPTHWISE_CONV_2D with filter, input and bias in float32; see depthwise_conv_2d_params."""
-    _, filter_, window, multiplier, output_shape = _decode(node, "FLOAT32")
-    if filter_.value is not None:
-        check_finite(filter_.value)
+    """Checks and decodes DEPTHWISE_CONV_2D with input, filter and bias in float32; see depthwise_conv_2d_params."""
+    _, filter_, window, multiplier, output_shape = decode_depthwise(node, "FLOAT32")
     runs = runs_of(window, output_shape[3])
-    return FloatDepthwiseParams((output_shape,), window, multiplier, runs, *fused_float_range(node))
+    taps = None if filter_.value is None else float_taps(filter_.value, runs)
+    return FloatDepthwiseParams((output_shape,), window, multiplier, runs, *fused_float_range(node), taps)
+
+
+def float_taps(filter_: Array, runs: Runs) -> Array:
+    """filter (1, kh, kw, O) float32 as it meets a run: (kh * kw, elements of a run)."""
+    check_finite(filter_)
+    return along_runs(filter_.reshape(-1, filter_.shape[3]), runs)
 
 
 def depthwise_conv_2d_float(params: FloatDepthwiseParams, arrays: Sequence[Array | None]) -> tuple[Array]:
@@ -307,18 +377,28 @@ def depthwise_conv_2d_float(params: FloatDepthwiseParams, arrays: Sequence[Array
     x, filter_, *rest = arrays
     assert x is not None
     assert filter_ is not None
-    check_finite(filter_)
+    taps = float_taps(filter_, params.runs) if params.taps is None else params.taps
+    bias = rest[0] if rest else None
+    addend = None if bias is None else along_runs(bias.reshape(1, -1), params.runs)[0]
     output = np.empty((len(x), *params.output_shapes[0][1:]), np.float32)
     x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
-    taps = _along_runs(filter_.reshape(-1, filter_.shape[3]), params.runs)
-    for runs, target in _in_runs(x, params.runs, 0, np.float32, output):
-        total = np.zeros(runs[0].shape, np.float32)
-        product = scratch("depthwise.float product", total.shape, np.float32)
-        with np.errstate(all="ignore"):
-            for run, tap in zip(runs, taps, strict=True):
-                np.multiply(run, tap[: run.shape[1]], out=product)
-                np.add(total, product, out=total)
-        target[...] = _without_frame(total, target)
-    if rest and rest[0] is not None:
-        output += rest[0]
-    return (clamp_sum(output, params.low, params.high),)
+    for runs, target in in_runs(x, params.runs, 0, np.float32, output):
+        size = runs[0].shape[1]
+        total = _sum_in_order(runs, taps[:, :size])
+        if addend is not None:
+            total += addend[:size]
+        np.clip(total, params.low, params.high, out=total)
+        target[...] = without_frame(total, target)
+    return (output,)
+
+
+def _sum_in_order(runs: list[Array], taps: Array) -> Array:
+    """0 + taps[0] * runs[0] + taps[1] * runs[1] + ..., each product and each sum rounded to float32."""
+    total, product = (scratch(f"depthwise.float {name}", runs[0].shape, np.float32) for name in ("total", "product"))
+    with np.errstate(all="ignore"):
+        np.multiply(runs[0], taps[0], out=total)
+        total += np.float32(0)  # makes a -0.0 what it becomes when it is added to 0
+        for run, tap in zip(runs[1:], taps[1:], strict=True):
+            np.multiply(run, tap, out=product)
+            np.add(total, product, out=total)
+    return total

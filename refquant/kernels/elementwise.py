@@ -1,4 +1,4 @@
-"""What the elementwise families share: broadcasting, tables over all codes of an 8-bit tensor, checked multipliers."""
+"""What the elementwise families share: broadcasting, tables over all codes of 8 or 16 bits, checked multipliers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ PREPARED_FROM = 1 << 12
 PIECE = 1 << 13  # elements
 
 
+Bounds = tuple[int | None, int | None]
+"""The least and the largest that is allowed; None: no bound."""
+
+
 class PairsOfCodes(Protocol):
     """The params of an op of two 8-bit inputs."""
 
@@ -54,20 +58,23 @@ class ShapeParams:
 
 @dataclass(frozen=True, slots=True)
 class LookupParams:
-    """A unary op on 8-bit codes as its table: 256 results, by the code's byte (int8: 0 to 127, then -128 to -1).
+    """A unary op on codes of 8 or 16 bits as its table: a result for each, the codes read as unsigned numbers.
 
-    Codes below `lowest` are refused in a run, with `refusal` as the reason.
+    (int8: 0 to 127, then -128 to -1.) Codes outside of `allowed` are refused in a run, with `refusal` as the reason.
+    `knots`: the 513 values between which TFLite's kernel interpolates, where it does so; their results are in `table`.
     """
 
     table: Array
     output_shapes: tuple[Shape]
-    lowest: int | None = None
+    allowed: Bounds = (None, None)
     refusal: str = ""
+    knots: Array | None = None
 
 
 def all_codes(type: str) -> Array:
-    """The 256 codes of "INT8" or "UINT8" in the order of their bytes."""
-    return np.arange(256, dtype=np.uint8).view(DTYPES[type])
+    """All codes of a type of 8 or 16 bits in the order of the unsigned numbers that they are bit for bit."""
+    dtype = DTYPES[type]
+    return np.arange(1 << 8 * dtype.itemsize, dtype=f"u{dtype.itemsize}").view(dtype)
 
 
 def code_range(type: str) -> tuple[int, int]:
@@ -147,26 +154,27 @@ def finish(stage: OutputStage, accumulator: Array) -> Array:
 
 
 def table_params(
-    node: Node, compute: Callable[[Int64], Array], lowest: int | None = None, refusal: str = ""
+    node: Node, compute: Callable[[Int64], Array], allowed: Bounds = (None, None), refusal: str = ""
 ) -> LookupParams:
     """LookupParams whose table is compute(all codes as int64), cast to the output's type."""
     output = node.outputs[0]
     table = np.asarray(compute(all_codes(node.input(0).type).astype(np.int64))).astype(DTYPES[output.type])
-    return LookupParams(table, (node.input(0).shape,), lowest, f"{node.place}: {refusal}")
+    return LookupParams(table, (node.input(0).shape,), allowed, f"{node.place}: {refusal}")
 
 
 def look_up(params: LookupParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """output = table[byte of the code].
+    """output = table[code as an unsigned number].
 
-    arrays: int8 or uint8 of any shape. Returns the table's type in the same shape.
-    Errors: InvalidInput for a code below `lowest`.
+    arrays: int8, uint8 or int16 of any shape. Returns the table's type in the same shape.
+    Errors: InvalidInput for a code outside of `allowed`.
     Source: tflite/kernels/internal/reference/integer_ops/lut.h, LookupTable.
     """
     (x,) = arrays
     assert x is not None
-    if params.lowest is not None and x.size and x.min() < params.lowest:
+    least, largest = params.allowed
+    if x.size and ((least is not None and x.min() < least) or (largest is not None and x.max() > largest)):
         raise InvalidInput(params.refusal)
-    return (np.asarray(params.table.take(x.view(np.uint8))),)
+    return (np.asarray(params.table.take(x.view(f"u{x.itemsize}"))),)
 
 
 def clamp_in_place(x: Array, low: Any, high: Any) -> None:
@@ -183,16 +191,17 @@ def clamp_in_place(x: Array, low: Any, high: Any) -> None:
 
 def in_pieces(function: Callable[[Array], Array], x: Array) -> Array:
     """function(x), elementwise and of many steps, piece by piece: its intermediates stay in the cache."""
-    flat = x.reshape(-1)
-    if flat.size <= PIECE:
+    if x.size <= PIECE:
         return np.asarray(function(np.asarray(x)))
-    pieces = [function(flat[start : start + PIECE]) for start in range(0, flat.size, PIECE)]
-    return np.concatenate(pieces).reshape(x.shape)
+    return np.concatenate([function(piece) for piece in _pieces(x)]).reshape(x.shape)
 
 
 def with_pairs(compute: Callable[[PairParams, Array, Array], Array], params: PairParams, type: str) -> PairParams:
-    """The params, with the table of all pairs of codes of `type` where the output is large enough for it to pay."""
-    if math.prod(params.output_shapes[0]) < PREPARED_FROM:
+    """The params, with the table of all pairs of codes of `type` where the output is large enough for it to pay.
+
+    There is none for 16-bit codes: it would have 2^32 entries.
+    """
+    if math.prod(params.output_shapes[0]) < PREPARED_FROM or DTYPES[type].itemsize > 1:
         return params
     return replace(params, pairs=_table_of_pairs(compute, params, DTYPES[type]))  # type: ignore[type-var]
 
@@ -200,6 +209,21 @@ def with_pairs(compute: Callable[[PairParams, Array, Array], Array], params: Pai
 def _table_of_pairs(compute: Callable[[PairParams, Array, Array], Array], params: PairParams, dtype: Any) -> Array:
     codes = np.arange(256, dtype=np.uint8).view(dtype)
     return compute(params, codes[:, np.newaxis], codes).reshape(-1)
+
+
+def _in_pairs_of_pieces(
+    compute: Callable[[PairParams, Array, Array], Array], params: PairParams, a: Array, b: Array
+) -> Array:
+    """compute(params, a, b), piece by piece where the shapes are one: its intermediates stay in the cache."""
+    if a.shape != b.shape or a.size <= PIECE:
+        return compute(params, a, b)
+    pieces = zip(_pieces(a), _pieces(b), strict=True)
+    return np.concatenate([compute(params, x, y) for x, y in pieces]).reshape(a.shape)
+
+
+def _pieces(x: Array) -> list[Array]:
+    flat = x.reshape(-1)
+    return [flat[start : start + PIECE] for start in range(0, flat.size, PIECE)]
 
 
 def by_pairs(
@@ -212,6 +236,8 @@ def by_pairs(
     a, b = arrays
     assert a is not None
     assert b is not None
+    if a.itemsize > 1:
+        return (_in_pairs_of_pieces(compute, params, a, b),)
     table = params.pairs
     if table is None and math.prod(np.broadcast_shapes(a.shape, b.shape)) < TABLE_FROM:
         return (compute(params, a, b),)

@@ -11,6 +11,8 @@ from math import prod
 
 import numpy as np
 
+from refquant.arithmetic.fixed_point import INT32_MAX
+from refquant.arithmetic.multiplier import round_half_away
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
 from refquant.kernels.index_operands import (
     axis_from_end,
@@ -25,12 +27,16 @@ from refquant.model.graph import Array
 
 @dataclass(frozen=True, slots=True)
 class JoinParams:
-    """CONCATENATION, PACK: `shapes` are those in which the inputs are joined along `axis`, counted from the end."""
+    """CONCATENATION, PACK: `shapes` are those in which the inputs are joined along `axis`, counted from the end.
+
+    `tables`: for each input the output's code for every code of uint8, or None where codes are copied.
+    """
 
     axis: int
     rank: int
     shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape]
+    tables: tuple[Array | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +51,9 @@ class SelectParams:
 def concatenation_params(node: Node) -> JoinParams:
     """Inputs of one type and rank that agree in every axis but `axis`; constant scalars give a vector.
 
-    INT8 moves codes: every scale and zero point must equal the output's. INT16 has zero points of 0.
-    Errors: InvalidModel; UnsupportedModel for a UINT8 input that would have to be rescaled.
-    Source: tflite/kernels/concatenation.cc, Prepare.
+    INT8 moves codes: every scale and zero point must equal the output's. INT16 has zero points of 0. UINT8 rescales;
+    but constant scalars are copied. Errors: InvalidModel; UnsupportedModel for a UINT8 input whose rescaled codes leave
+    int32. Source: tflite/kernels/concatenation.cc, Prepare.
     """
     expect_counts(node, max(1, len(node.inputs)), 1)
     inputs, output = [node.input(index) for index in range(len(node.inputs))], node.outputs[0]
@@ -59,7 +65,7 @@ def concatenation_params(node: Node) -> JoinParams:
     _check_parameters(node, inputs, output)
     shapes = [operand.shape for operand in inputs]
     if axis == 0 and all(operand.shape == () and operand.value is not None for operand in inputs):
-        return JoinParams(-1, 0, ((1,),) * len(inputs), ((len(inputs),),))
+        return JoinParams(-1, 0, ((1,),) * len(inputs), ((len(inputs),),), (None,) * len(inputs))
     rank = len(shapes[0])
     if rank == 0:
         raise node.invalid("joins scalars only if all are constants, along axis 0")
@@ -69,7 +75,7 @@ def concatenation_params(node: Node) -> JoinParams:
     ):
         raise node.invalid(f"the inputs {[list(shape) for shape in shapes]} may differ only in axis {at}")
     result = (*shapes[0][:at], sum(shape[at] for shape in shapes), *shapes[0][at + 1 :])
-    return JoinParams(at - rank, rank, tuple(shapes), (result,))
+    return JoinParams(at - rank, rank, tuple(shapes), (result,), tuple(_rescaling(node, input) for input in inputs))
 
 
 def _check_parameters(node: Node, inputs: Sequence[Operand], output: Operand) -> None:
@@ -77,9 +83,24 @@ def _check_parameters(node: Node, inputs: Sequence[Operand], output: Operand) ->
         if operand.type == "INT8":
             expect_equal_parameters(node, operand, output)
         expect_zero_zero_point(node, operand)
-        if operand.type == "UINT8" and legacy_parameters(operand) != legacy_parameters(output):
-            raise node.unsupported(f"'{operand.name}' would have to be rescaled to '{output.name}', which is not built")
     expect_zero_zero_point(node, output)
+
+
+def _rescaling(node: Node, input: Operand) -> Array | None:
+    """round(code * factor - zero_point * factor) + output zero_point for each code, factor = scale * (1 / output's).
+
+    In float32, half-way values away from zero, clamped; None for equal parameters, and for other types than UINT8.
+    Source: tflite/kernels/internal/reference/concatenation.h, ConcatenationWithScaling.
+    """
+    (scale, zero_point), (output_scale, output_zero_point) = map(legacy_parameters, (input, node.outputs[0]))
+    if input.type != "UINT8" or (scale, zero_point) == (output_scale, output_zero_point):
+        return None
+    with np.errstate(all="ignore"):
+        factor = np.float32(scale) * (np.float32(1) / np.float32(output_scale))
+        real = np.arange(256).astype(np.float32) * factor + np.float32(-zero_point) * factor
+    if not (np.abs(real) < INT32_MAX - 256).all():
+        raise node.unsupported(f"codes of '{input.name}', rescaled to '{node.outputs[0].name}', leave int32")
+    return np.clip(round_half_away(real) + output_zero_point, 0, 255).astype(np.uint8)
 
 
 def pack_params(node: Node) -> JoinParams:
@@ -99,14 +120,18 @@ def pack_params(node: Node) -> JoinParams:
         if operand.shape != shape:
             raise node.invalid(f"packs inputs of one shape, not {list(shape)} and {list(operand.shape)}")
     shapes = ((*shape[:at], 1, *shape[at:]),) * count
-    return JoinParams(at - rank, len(shape), shapes, ((*shape[:at], count, *shape[at:]),))
+    return JoinParams(at - rank, len(shape), shapes, ((*shape[:at], count, *shape[at:]),), (None,) * count)
 
 
 def join(params: JoinParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """The inputs one behind the other along the axis.
 
-    Source: tflite/kernels/internal/reference/concatenation.h, Concatenation; reference_ops.h, Pack.
+    Source: tflite/kernels/internal/reference/concatenation.h, Concatenation, ConcatenationWithScaling; reference_ops.h,
+    Pack.
     """
+    arrays = [
+        x if x is None or table is None else table.take(x) for x, table in zip(arrays, params.tables, strict=True)
+    ]
     parts, batched = per_sample(arrays, params.shapes, params.rank)
     samples = max(len(part) for part in parts) if batched else 1
     parts = [np.broadcast_to(part, (samples, *part.shape[1:])) for part in parts]

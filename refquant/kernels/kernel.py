@@ -116,4 +116,4 @@ class Kernel:
 
 
 KernelTable = Mapping[str, Mapping[str, Kernel]]
-"""op name -> type of the operand that decides (see table.TYPE_OPERAND) -> kernel."""
+"""op name -> type of the operand that decides, or of both (table.TYPE_OPERAND, WEIGHT_OPERAND) -> kernel."""

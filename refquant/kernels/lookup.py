@@ -1,32 +1,51 @@
-"""Tables of float32 functions on 8-bit codes: LOGISTIC, TANH, EXP, ELU, GELU, LOG.
+"""Tables of functions: LOGISTIC, TANH, EXP, ELU, GELU, LOG; on int16 codes RSQRT too.
 
+On 8-bit codes every entry is computed in float32. On int16 codes there are 513 such knots with straight lines between
+them; but LOGISTIC and TANH scale the codes and look them up in one fixed table of the sigmoid.
 Source: tflite/kernels/internal/common.h, LUTPopulate; activations.cc, exp.cc, elementwise.cc.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from refquant.arithmetic.fixed_point import Int64
-from refquant.arithmetic.float_functions import Float32, elu, expf, gelu, gelu_approximate, logf, sigmoid, tanhf
+from refquant.arithmetic.float_functions import (
+    Float32,
+    elu,
+    expf,
+    gelu,
+    gelu_approximate,
+    logf,
+    rsqrtf,
+    sigmoid,
+    tanhf,
+)
+from refquant.arithmetic.interpolation import LEAST, STEP_BITS, interpolate, knots, logistic_int16, tanh_int16
 from refquant.arithmetic.multiplier import round_half_away
-from refquant.kernels.elementwise import LookupParams, code_range, expect_unary, positive_scale, table_params
+from refquant.arithmetic.power_of_two import exact_log2
+from refquant.kernels.elementwise import Bounds, LookupParams, code_range, expect_unary, positive_scale, table_params
+from refquant.kernels.index_operands import expect_zero_zero_point
 from refquant.kernels.kernel import Node
 from refquant.model.graph import Array
 
 LOGISTIC_OUTPUT_SCALE = 1 / 256
+INT16_OUTPUT_SCALE = 1 / 32768
 
 
 def _float_table_params(node: Node, function: Callable[[Float32], Float32]) -> LookupParams:
     """The table clamp(round(function(s_in * (code - zp_in)) * (1 / s_out)) + zp_out), every step in float32.
 
+    On int16 codes: interpolated between 513 of them.
     Errors: UnsupportedModel if a result leaves int32, which is undefined behaviour in TFLite.
     Source: tflite/kernels/internal/common.h, LUTPopulateInt8.
     """
-    expect_unary(node)
+    if expect_unary(node).type == "INT16":
+        return _interpolated_params(node, function)
     scale, zero_point = positive_scale(node, node.input(0))
     output_scale, output_zero_point = positive_scale(node, node.outputs[0])
 
@@ -43,6 +62,98 @@ def _float_table_params(node: Node, function: Callable[[Float32], Float32]) -> L
         return np.clip(steps.astype(np.int64), *code_range(node.outputs[0].type))
 
     return table_params(node, table)
+
+
+def _interpolated_params(
+    node: Node, function: Callable[[Float32], Float32], allowed: Bounds = (None, None), refusal: str = ""
+) -> LookupParams:
+    """The table of a function of int16 codes, interpolated between 513 knots.
+
+    A run refuses codes above the last knot that is a number: what TFLite's kernel makes of the others is undefined.
+    Source: tflite/kernels/internal/common.h, LUTPopulateInt16, LUTLookup.
+    """
+    input, output = (positive_scale(node, operand) for operand in (node.input(0), node.outputs[0]))
+    values = knots(function, *input, *output)
+    undefined = np.isnan(values)
+    if undefined.any():
+        allowed = allowed[0], (int(undefined.argmax()) - 1 << STEP_BITS) + LEAST
+        refusal = "a value whose result overflows float32, which is undefined behaviour in TFLite's kernel"
+    table = np.where(undefined, 0, values).astype(np.int16)
+    return replace(table_params(node, partial(interpolate, table), allowed, refusal), knots=table)
+
+
+def _expect_zero_zero_points(node: Node) -> None:
+    expect_zero_zero_point(node, node.input(0))
+    expect_zero_zero_point(node, node.outputs[0])
+
+
+def logistic_int16_params(node: Node) -> LookupParams:
+    """The table of LOGISTIC on int16. The output scale must be exactly 2^-15, and zero points 0.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, SigmoidPrepare;
+    internal/reference/integer_ops/logistic.h, Logistic.
+    """
+    expect_unary(node)
+    _expect_zero_zero_points(node)
+    output_scale, _ = positive_scale(node, node.outputs[0])
+    if output_scale != INT16_OUTPUT_SCALE:
+        raise node.invalid(f"the output scale must be 1/32768, not {float(output_scale)!r}")
+    return table_params(node, _rescaled(node, logistic_int16, (0,)))
+
+
+def tanh_int16_params(node: Node) -> LookupParams:
+    """The table of TANH on int16. The output scale must be 2^-15, within 0.07 %, and zero points 0.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, TanhPrepare;
+    internal/reference/integer_ops/tanh.h, Tanh.
+    """
+    expect_unary(node)
+    _expect_zero_zero_points(node)
+    output_scale, _ = positive_scale(node, node.outputs[0])
+    if exact_log2(output_scale) != -15:
+        raise node.invalid(f"the output scale must be 1/32768, not {float(output_scale)!r}")
+    return table_params(node, _rescaled(node, tanh_int16, (0, 1)))
+
+
+def _rescaled(node: Node, function: Callable[[Int64], Int64], shifts: Sequence[int]) -> Callable[[Int64], Int64]:
+    """function of (code * multiplier + half) >> shift: the codes in steps of 1 / (3 * 2^12).
+
+    An input scale of 2^-12, or of 2^(k-12) for k in `shifts`, takes 3 * 2^k. Any other takes scale * 3 * 2^12 as an
+    integer of 15 bits, not rounded, with a right shift.
+    Errors: UnsupportedModel for a scale so small or large that TFLite's int32 arithmetic is undefined behaviour.
+    """
+    scale, _ = positive_scale(node, node.input(0))
+    power = exact_log2(scale)
+    if power is not None and power + 12 in shifts:
+        multiplier, right = 3 << power + 12, 0
+    else:
+        real, right = float(scale) * 4096.0 * 3.0, 0
+        while real <= 32767.0 / 2.0 and right <= 30:
+            real, right = real * 2, right + 1
+        multiplier = int(real)
+    half = 1 << right >> 1
+    if multiplier == 0 or multiplier * 2**15 + half >= 2**31:
+        raise node.unsupported(
+            f"the input scale {float(scale)!r} is too {'small' if multiplier == 0 else 'large'}: undefined behaviour "
+            "in TFLite"
+        )
+    return lambda codes: function((codes * multiplier + half) >> right)
+
+
+def rsqrt_int16_params(node: Node) -> LookupParams:
+    """The table of RSQRT on int16, of which 0 is the largest code before it is lowered. A run refuses codes below 0.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/elementwise.cc, GenericPrepare.
+    """
+    expect_unary(node)
+    _expect_zero_zero_points(node)
+    output_scale, _ = positive_scale(node, node.outputs[0])
+    of_zero = np.float32(32767) * output_scale
+
+    def function(x: Float32) -> Float32:
+        return np.where(x <= 0, of_zero, rsqrtf(x))
+
+    return _interpolated_params(node, function, (0, None), "RSQRT of a value below 0, which TFLite's kernel refuses")
 
 
 def logistic_params(node: Node) -> LookupParams:
@@ -62,7 +173,11 @@ def tanh_params(node: Node) -> LookupParams:
 
 
 def exp_params(node: Node) -> LookupParams:
-    """The table of EXP on int8. Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/exp.cc, Prepare."""
+    """The table of EXP on int8 or int16. Errors: InvalidModel, UnsupportedModel.
+
+    Source: tflite/kernels/exp.cc, Prepare.
+    """
+    _expect_zero_zero_points(node)
     return _float_table_params(node, expf)
 
 
@@ -75,7 +190,7 @@ def elu_params(node: Node) -> LookupParams:
 
 
 def gelu_params(node: Node) -> LookupParams:
-    """The table of GELU on int8 or uint8: x/2 * erfc(-x / sqrt 2), or the one with tanh for `approximate`.
+    """The table of GELU on int8, uint8 or int16: x/2 * erfc(-x / sqrt 2), or the one with tanh for `approximate`.
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, GeluPrepare.
     """
@@ -83,10 +198,11 @@ def gelu_params(node: Node) -> LookupParams:
 
 
 def log_params(node: Node) -> LookupParams:
-    """The table of LOG on int8; values of 0 and below give the real value of the least output code.
+    """The table of LOG on int8 or int16; values of 0 and below give the real value of the least output code.
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/elementwise.cc, LogLUTPrepare.
     """
+    _expect_zero_zero_points(node)
     output_scale, output_zero_point = positive_scale(node, node.outputs[0])
     least, _ = code_range(node.outputs[0].type)
     return _float_table_params(node, partial(_log, np.float32(least - output_zero_point) * output_scale))

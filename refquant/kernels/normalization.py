@@ -1,6 +1,7 @@
-"""L2_NORMALIZATION over the last axis.
+"""L2_NORMALIZATION and LOCAL_RESPONSE_NORMALIZATION over the last axis.
 
-Source: tflite/kernels/l2norm.cc; internal/reference/l2normalization.h and integer_ops/l2normalization.h.
+Source: tflite/kernels/l2norm.cc; internal/reference/l2normalization.h and integer_ops/l2normalization.h;
+local_response_norm.cc.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import numpy as np
 from refquant.arithmetic.exact import Narrow
 from refquant.arithmetic.inverse import inverse_sqrt_multiplier
 from refquant.arithmetic.multiplier import multiply_by_quantized_multiplier
+from refquant.arithmetic.power import pow_as_float32
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
+from refquant.kernels.elementwise import in_pieces
 from refquant.kernels.kernel import Node, Shape
 from refquant.kernels.rows import in_row_blocks
 from refquant.model.graph import DTYPES, Array
@@ -114,3 +117,49 @@ def float_l2_normalization(params: FloatL2NormalizationParams, arrays: Sequence[
     assert x is not None
     with np.errstate(all="ignore"):
         return (in_row_blocks(x, 1, np.empty(x.shape, np.float32), rows),)
+
+
+# LOCAL_RESPONSE_NORMALIZATION
+
+
+@dataclass(frozen=True, slots=True)
+class LocalResponseParams:
+    """`radius`: channels on either side, of which the last one above is left out."""
+
+    radius: int
+    bias: float
+    alpha: float
+    beta: float
+    output_shapes: tuple[Shape]
+
+
+def local_response_params(node: Node) -> LocalResponseParams:
+    """Decodes LOCAL_RESPONSE_NORMALIZATION on float32 of rank 4. Errors: InvalidModel.
+
+    Source: tflite/kernels/local_response_norm.cc, Prepare.
+    """
+    expect_counts(node, 1, 1)
+    input = node.input(0)
+    expect_same_type(node, input, node.outputs[0])
+    if len(input.shape) != 4:
+        raise node.invalid(f"input '{input.name}' has shape {list(input.shape)}; it must have 4 dimensions")
+    bias, alpha, beta = (float(np.float32(node.options.get(name, 0.0))) for name in ("bias", "alpha", "beta"))
+    return LocalResponseParams(int(node.options.get("radius", 0)), bias, alpha, beta, (input.shape,))
+
+
+def local_response_normalization(params: LocalResponseParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """input[c] * (bias + alpha * sum of input^2)^-beta, over channels c - radius to c + radius - 1, in that order.
+
+    The sum is float32, the power and what is under it float64. arrays: input float32 (..., channels).
+    Source: tflite/kernels/internal/reference/reference_ops.h, LocalResponseNormalization.
+    """
+    x = arrays[0]
+    assert x is not None
+    channels = x.shape[-1]
+    with np.errstate(all="ignore"):
+        square, total = x * x, np.zeros_like(x)
+        for offset in range(max(-params.radius, 1 - channels), min(params.radius, channels)):
+            first, last = max(0, -offset), min(channels, channels - offset)
+            total[..., first:last] += square[..., first + offset : last + offset]
+        base = params.bias + params.alpha * total.astype(np.float64)
+        return (x * in_pieces(lambda part: pow_as_float32(part, -params.beta), base),)

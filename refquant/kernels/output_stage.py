@@ -5,24 +5,34 @@ Shared by the convolutions, FULLY_CONNECTED and BATCH_MATMUL.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refquant.arithmetic.exact import Narrow, largest_magnitude, narrowed
+from refquant.arithmetic.exact import (
+    EXACT_FLOAT64,
+    Narrow,
+    as_int64,
+    checked_int64,
+    largest_magnitude,
+    narrowed,
+)
 from refquant.arithmetic.fixed_point import INT32_MAX, Int64
-from refquant.arithmetic.float_rounding import Float64, float_rounding
-from refquant.arithmetic.multiplier import BELOW_HALF, Multiplier
+from refquant.arithmetic.float_rounding import EXACT, Float64, float_rounding
+from refquant.arithmetic.multiplier import BELOW_HALF, Multiplier, to_15_bits
 from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
     FLOAT64_ROUND,
+    INT64_SINGLE_ROUNDING,
     RealMultiplier,
     Record,
     Requantizer,
     requantize_and_clamp,
 )
+from refquant.kernels.checks import legacy_parameters
 from refquant.kernels.kernel import Node, Operand
 from refquant.kernels.scratch import scratch
 from refquant.model.graph import DTYPES, Array
@@ -31,6 +41,10 @@ from refquant.model.graph import DTYPES, Array
 BLOCK_ELEMENTS = 1 << 17
 # Constants per channel are repeated up to this length, so that the innermost loops are long where channels are few.
 SPREAD_ELEMENTS = 1 << 13
+MAX_SCALE_DIFFERENCE = 0.02  # of input scale * filter scale from the bias scale, in steps of the output
+
+# The type of an accumulator -> the name of what requantizes it among the runtime's values.
+REQUANTIZERS: Mapping[str, str] = {"INT32": "requantizer", "INT64": "int64_requantizer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +60,30 @@ class OutputStage:
     narrow: Narrow
 
 
-def output_stage(node: Node, input_scale: float, filter_scale: ArrayLike, clamp: tuple[int, int]) -> OutputStage:
-    """The stage with the runtime's "<OP>.effective_scale" and "<OP>.requantizer", and the scale of output 0.
+def output_stage(
+    node: Node,
+    input_scale: float,
+    filter_scale: ArrayLike,
+    clamp: tuple[int, int],
+    effective_scale: str = "effective_scale",
+    accumulator: str = "INT32",
+) -> OutputStage:
+    """The stage with the runtime's "<OP>.<effective_scale>" and requantizer, and the scale of output 0.
 
-    filter_scale: (channels,) or one. Errors: InvalidModel for an output without a scale, UnsupportedModel for a scale
-    of 0 or a multiplier whose shift is undefined.
+    filter_scale: (channels,) or one; accumulator: "INT32" or "INT64", see REQUANTIZERS.
+    Errors: InvalidModel for an output without a scale, UnsupportedModel for a scale of 0 or a multiplier whose shift is
+    undefined.
     """
     output = node.outputs[0]
     output_scale, zero_point = node.scale_and_zero_point(output)
     if output_scale == 0:
         raise node.unsupported(f"the scale of output '{output.name}' is 0; the multiplier would be infinite")
-    requantizer: Requantizer = node.arithmetic[f"{node.op}.requantizer"]
-    real = node.arithmetic[f"{node.op}.effective_scale"](input_scale, filter_scale, output_scale)
+    requantizer: Requantizer = node.arithmetic[f"{node.op}.{REQUANTIZERS[accumulator]}"]
+    wide = checked_int64 if requantizer is INT64_SINGLE_ROUNDING else as_int64
+    narrow = node.narrow if accumulator == "INT32" else wide
+    real = node.arithmetic[f"{node.op}.{effective_scale}"](input_scale, filter_scale, output_scale)
     record = requantizer.prepare(real, node.place)
-    return OutputStage(requantizer, record, zero_point, *clamp, DTYPES[output.type], node.narrow)
+    return OutputStage(requantizer, record, zero_point, *clamp, DTYPES[output.type], narrow)
 
 
 def filter_scales(node: Node, filter_: Operand, channels: int) -> NDArray[np.float32]:
@@ -79,11 +103,26 @@ def filter_scales(node: Node, filter_: Operand, channels: int) -> NDArray[np.flo
     return np.asarray(q.scale, np.float32)
 
 
+def check_bias_scale(node: Node, product_scale: float, bias: Operand | None) -> None:
+    """InvalidModel if the bias's scale is not about input scale * filter scale.
+
+    Source: tflite/kernels/kernel_util.cc, GetQuantizedConvolutionMultipler.
+    """
+    if bias is None:
+        return
+    bias_scale, output_scale = legacy_parameters(bias)[0], node.scale_and_zero_point(node.outputs[0])[0]
+    if abs(product_scale - bias_scale) / output_scale > MAX_SCALE_DIFFERENCE:
+        raise node.invalid(
+            f"the scale of bias '{bias.name}' is {bias_scale}, that of input times filter {product_scale}; they may "
+            f"differ by {MAX_SCALE_DIFFERENCE} of the output's scale {output_scale}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Finish:
     """A stage that knows its sums: `constant` (channels,) is added to them, and no |sum| is larger than `bound`.
 
-    `spread`: the rounding in float64 for outputs of int8; None where that is not exact, or the accumulator may wrap.
+    `spread`: the rounding in float64 for outputs of 8 or 16 bits; None where it is not exact, or accumulators may wrap.
     """
 
     stage: OutputStage
@@ -96,13 +135,14 @@ class Finish:
 class SpreadRounding:
     """The steps of a rounding in float64, their channels several times over, and the integers in which it clamps.
 
-    v = (x + bias) * scale + offset; rint(floor(v) * second) if that is set; v + copysign(below 1/2, v) if `away` is
-    set; then the fraction is cut off. A step that is None is left out.
+    v = (x + bias) * scale + offset; floor(v) if `floor` is set; rint(v * second); v + copysign(below 1/2, v) if `away`
+    is set; then the fraction is cut off. A step that is None is left out.
     """
 
     bias: Float64 | None
     scale: Float64
     offset: Float64 | None
+    floor: bool
     second: Float64 | None
     away: bool
     low: Array
@@ -112,9 +152,11 @@ class SpreadRounding:
 def prepare_finish(stage: OutputStage, constant: Int64, bound: int) -> Finish:
     """The stage for sums of at most `bound` in magnitude, to which constant (channels,) is added."""
     spread = None
-    if stage.dtype == np.int8 and constant.size:
+    if stage.dtype.itemsize <= 2 and constant.size:
         if stage.requantizer is DOUBLE_ROUNDING:
             spread = _spread_double_rounding(stage, constant, bound)
+        elif stage.requantizer is INT64_SINGLE_ROUNDING:
+            spread = _spread_int64_rounding(stage, constant, bound)
         elif stage.requantizer is FLOAT64_ROUND:
             spread = _spread_real(stage, constant, bound)
     return Finish(stage, constant, bound, spread)
@@ -126,18 +168,32 @@ def _spread_double_rounding(stage: OutputStage, constant: Int64, bound: int) -> 
     rounding = float_rounding(stage.record, constant, bound, low, high)
     if rounding is None:
         return None
-    return _spread(stage, rounding.largest, None, rounding.scale, rounding.offset, rounding.second)
+    floor = rounding.second is not None
+    return _spread(stage, rounding.largest, None, rounding.scale, rounding.offset, floor, rounding.second)
+
+
+def _spread_int64_rounding(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding | None:
+    """(acc * q + 2^(t-1)) >> t = floor(acc * q * 2^-t + 1/2): whole numbers in units of 2^-t, exact up to 2^52."""
+    assert isinstance(stage.record, Multiplier)
+    multiplier = to_15_bits(np.broadcast_to(stage.record.multiplier, constant.shape).astype(np.int64))
+    total = 15 - np.broadcast_to(stage.record.shift, constant.shape).astype(np.float64)
+    largest = (bound + np.abs(constant.astype(np.float64))) * multiplier + 2.0 ** (total - 1)
+    if largest.max(initial=0) > EXACT:
+        return None
+    scale, clamped_at_zero = multiplier * 2.0**-total, stage.low >= stage.zero_point
+    largest_result = float((largest * 2.0**-total).max(initial=0)) + 1
+    return _spread(stage, largest_result, None, scale, constant * scale + 0.5, not clamped_at_zero, None)
 
 
 def _spread_real(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding | None:
     """round(double(acc) * real), in the order of the runtime; results below 0 need no rounding if they are clamped."""
     assert isinstance(stage.record, RealMultiplier)
-    if bound + largest_magnitude(constant) > INT32_MAX:
+    if bound + largest_magnitude(constant) > (EXACT_FLOAT64 if stage.narrow is as_int64 else INT32_MAX):
         return None
     real = np.broadcast_to(stage.record.real, constant.shape)
     largest = float(((bound + np.abs(constant)) * real).max(initial=0)) + 1
     half = np.full(constant.shape, BELOW_HALF) if stage.low >= stage.zero_point else None
-    return _spread(stage, largest, constant.astype(np.float64), real, half, None)
+    return _spread(stage, largest, constant.astype(np.float64), real, half, False, None)
 
 
 def _spread(
@@ -146,6 +202,7 @@ def _spread(
     bias: Float64 | None,
     scale: Float64,
     offset: Float64 | None,
+    floor: bool,
     second: Float64 | None,
 ) -> SpreadRounding | None:
     if largest >= 2**31:
@@ -160,6 +217,7 @@ def _spread(
         spread(bias),
         np.tile(scale, repeats),
         spread(offset),
+        floor,
         spread(second),
         bias is not None and offset is None,
         np.full(repeats * scale.size, stage.low - stage.zero_point, work),
@@ -203,8 +261,9 @@ def _round_block(s: SpreadRounding, zero_point: int, sums: Array, out: Array) ->
     v *= s.scale[:n]
     if s.offset is not None:
         v += s.offset[:n]
-    if s.second is not None:
+    if s.floor:
         np.floor(v, out=v)
+    if s.second is not None:
         v *= s.second[:n]
         np.rint(v, out=v)
     if s.away:
@@ -213,5 +272,5 @@ def _round_block(s: SpreadRounding, zero_point: int, sums: Array, out: Array) ->
     np.copyto(y, v, casting="unsafe")  # towards 0: that is floor, where results below 0 matter v is whole or rounded
     np.maximum(y, s.low[:n], out=y)
     np.minimum(y, s.high[:n], out=y)
-    np.copyto(out, y, casting="unsafe")  # modulo 256; the zero point brings it back into the range of int8
-    out += np.int8(zero_point)
+    np.copyto(out, y, casting="unsafe")  # modulo 2^bits; the zero point brings it back into the range of the type
+    out += out.dtype.type(zero_point)

@@ -5,7 +5,7 @@ Source: tflite/kernels/padding.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from refquant.kernels.kernel import Node
 from refquant.model.graph import Array
 
 PADDINGS = ("SAME", "VALID")
+AXIS_NAMES: Mapping[str, str] = {"d": "depth", "h": "height", "w": "width"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +63,27 @@ def decode_window(node: Node, image: tuple[int, int], filter_size: tuple[int, in
 
     Errors: InvalidModel for an unknown padding, a stride or dilation below 1, or a window that does not fit.
     """
+    height, width = decode_axes(node, "hw", image, filter_size)
+    return Window(height, width)
+
+
+def decode_axes(node: Node, letters: str, image: Sequence[int], filter_size: Sequence[int]) -> list[Axis]:
+    """The axes over an image of these sizes; `letters` name the options: "d" is depth, "h" height, "w" width.
+
+    Errors: InvalidModel for an unknown padding, a stride or dilation below 1, or a window that does not fit.
+    """
     padding = node.options.get("padding", "SAME")
     if padding not in PADDINGS:
         raise node.invalid(f"unknown padding {padding!r}; there are: {', '.join(PADDINGS)}")
     axes = []
-    for letter, size, taps in zip("hw", image, filter_size, strict=True):
+    for letter, size, taps in zip(letters, image, filter_size, strict=True):
         stride = positive_option(node, f"stride_{letter}", 0)
         dilation = positive_option(node, f"dilation_{letter}_factor", 1)
         try:
             axes.append(window_axis(padding, size, taps, stride, dilation))
         except ValueError as error:
-            raise node.invalid(f"{error} ({'height' if letter == 'h' else 'width'}, padding VALID)") from None
-    return Window(axes[0], axes[1])
+            raise node.invalid(f"{error} ({AXIS_NAMES[letter]}, padding VALID)") from None
+    return axes
 
 
 def positive_option(node: Node, name: str, default: int) -> int:

@@ -1,4 +1,4 @@
-"""AVERAGE_POOL_2D and MAX_POOL_2D. Images are NHWC; pixels outside the image take no part.
+"""AVERAGE_POOL_2D, MAX_POOL_2D and L2_POOL_2D. Images are NHWC; pixels outside the image take no part.
 
 The codes of input and output mean the same reals: the kernels do not requantize, and do not look whether they should.
 """
@@ -20,7 +20,7 @@ from refquant.model.graph import Array
 
 @dataclass(frozen=True, slots=True)
 class PoolParams:
-    """What a pool (int8) needs to run."""
+    """What a pool (int8, uint8, int16) needs to run."""
 
     output_shapes: tuple[Shape]
     window: Window
@@ -29,7 +29,7 @@ class PoolParams:
 
 
 def pool_params(node: Node) -> PoolParams:
-    """Checks and decodes AVERAGE_POOL_2D or MAX_POOL_2D with an input (N, H, W, C) of int8.
+    """Checks and decodes AVERAGE_POOL_2D or MAX_POOL_2D with an input (N, H, W, C) of int8, uint8 or int16.
 
     Errors: InvalidModel for what TFLite's Prepare rejects, and for windows of no pixels or beyond the image, which it
     takes for an empty output. Source: tflite/kernels/pooling.cc, GenericPrepare.
@@ -53,28 +53,29 @@ def _decode(node: Node) -> tuple[Window, Shape]:
 def average_pool_2d(params: PoolParams, arrays: Sequence[Array | None]) -> tuple[Array]:
     """output = clamp(round(sum / count)), half-way values away from zero, over the taps inside the image.
 
-    arrays: input. Source: tflite/kernels/internal/reference/integer_ops/pooling.h, AveragePool.
+    arrays: input. Source: tflite/kernels/internal/reference/integer_ops/pooling.h and reference/pooling.h, AveragePool.
     """
     x = arrays[0]
     assert x is not None
-    largest = 128 * params.window.height.filter * params.window.width.filter
+    largest = (np.iinfo(x.dtype).max + 1) * params.window.height.filter * params.window.width.filter
     total = _separable(np.add, pad(x, params.window, 0, np.int16 if largest < 2**15 else np.int32), params.window)
     count = tap_counts(params.window)[..., np.newaxis].astype(np.float64)
     # (|sum| + count / 2) / count in whole numbers: the quotient of integers below 2^31 never rounds up to the next one.
     magnitude = np.floor((np.abs(total) + np.floor(count / 2)) / count)
     average = np.where(total > 0, magnitude, -magnitude)
-    return (np.minimum(np.maximum(average, params.low), params.high).astype(np.int8),)
+    return (np.minimum(np.maximum(average, params.low), params.high).astype(x.dtype),)
 
 
 def max_pool_2d(params: PoolParams, arrays: Sequence[Array | None]) -> tuple[Array]:
     """output = clamp(the largest input over the taps inside the image).
 
-    arrays: input. Source: tflite/kernels/internal/reference/integer_ops/pooling.h, MaxPool.
+    arrays: input. Source: tflite/kernels/internal/reference/integer_ops/pooling.h and reference/pooling.h, MaxPool.
     """
     x = arrays[0]
     assert x is not None
-    largest = _separable(np.maximum, pad(x, params.window, -128, np.int8), params.window)
-    return (np.minimum(np.maximum(largest, np.int8(params.low)), np.int8(params.high)),)
+    lowest, (low, high) = np.iinfo(x.dtype).min, np.array([params.low, params.high]).astype(x.dtype)
+    largest = _separable(np.maximum, pad(x, params.window, lowest, x.dtype), params.window)
+    return (np.minimum(np.maximum(largest, low), high),)
 
 
 def _separable(combine: Callable[[Array, Array], Array], padded: Array, window: Window) -> Array:
@@ -118,6 +119,21 @@ def average_pool_2d_float(params: FloatPoolParams, arrays: Sequence[Array | None
             total += tap
         total /= count
     return (clamp_sum(total, params.low, params.high),)
+
+
+def l2_pool_2d_float(params: FloatPoolParams, arrays: Sequence[Array | None]) -> tuple[Array]:
+    """output = clamp(sqrt(sum of squares / count)), summed in the order (kh, kw) over the taps inside the image.
+
+    arrays: input. Source: tflite/kernels/internal/reference/pooling.h, L2Pool.
+    """
+    x = arrays[0]
+    assert x is not None
+    total = np.zeros((len(x), *params.output_shapes[0][1:]), np.float32)
+    count = tap_counts(params.window)[..., np.newaxis].astype(np.float32)
+    with np.errstate(all="ignore"):
+        for tap in taps(pad(x, params.window, 0, np.float32), params.window):
+            total += tap * tap
+        return (clamp_sum(np.sqrt(total / count), params.low, params.high),)
 
 
 def max_pool_2d_float(params: FloatPoolParams, arrays: Sequence[Array | None]) -> tuple[Array]:

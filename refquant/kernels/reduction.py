@@ -23,6 +23,7 @@ from refquant.arithmetic.multiplier import (
 )
 from refquant.arithmetic.requantize import Requantizer, requantize_and_clamp
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
+from refquant.kernels.index_operands import expect_zero_zero_point
 from refquant.kernels.kernel import Node, Shape
 from refquant.model.graph import DTYPES, Array
 
@@ -64,7 +65,7 @@ class QuantizedReductionParams:
 
 @dataclass(frozen=True, slots=True)
 class QuantizedProductParams:
-    """REDUCE_PROD on int8: after each factor the product is multiplied by input scale / output scale^(1/count)."""
+    """REDUCE_PROD on int8 or int16: after each factor the product meets input scale / output scale^(1/count)."""
 
     reduction: ReductionParams
     input_zero_point: int
@@ -90,11 +91,14 @@ class ArgParams:
 def reduction_params(node: Node) -> ReductionParams:
     """Decodes axes and keep_dims. The axes are an INT32 tensor of any shape; negative ones count from the last axis.
 
+    Of int16 tensors the zero points must be 0.
     Errors: InvalidModel. Source: tflite/kernels/reduce.cc, PrepareSimple, ResolveAxisForShape, GetOutputShape.
     """
     expect_counts(node, 2, 1)
     input, axis = node.input(0), node.input(1)
     expect_same_type(node, input, node.outputs[0])
+    expect_zero_zero_point(node, input)
+    expect_zero_zero_point(node, node.outputs[0])
     if axis.type != "INT32":
         raise node.invalid(f"the axes must be INT32, not {axis.type}")
     rank = len(input.shape)
@@ -120,7 +124,7 @@ def extremum_params(node: Node) -> ReductionParams:
 
 
 def product_params(node: Node) -> ReductionParams | QuantizedProductParams:
-    """Decodes REDUCE_PROD. An int8 tensor without quantization is multiplied as plain integers.
+    """Decodes REDUCE_PROD. An int8 or int16 tensor without quantization is multiplied as plain integers.
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/reduce.cc, PrepareProd, GetQuantProdScaling.
     """
@@ -128,7 +132,7 @@ def product_params(node: Node) -> ReductionParams | QuantizedProductParams:
     input, output = node.input(0), node.outputs[0]
     if input.quantization is None or not input.quantization.scale:
         return reduction
-    if input.type != "INT8":
+    if input.type not in ("INT8", "INT16"):
         raise node.invalid(f"an {input.type} input must not be quantized")
     input_scale, input_zero_point = node.scale_and_zero_point(input)
     output_scale, output_zero_point = node.scale_and_zero_point(output)
@@ -142,7 +146,7 @@ def product_params(node: Node) -> ReductionParams | QuantizedProductParams:
 
 
 def mean_params(node: Node) -> QuantizedReductionParams:
-    """Decodes MEAN on int8 or uint8: the multiplier s_in / s_out, its significand shifted up and divided by count.
+    """Decodes MEAN on int8, uint8 or int16: the multiplier s_in / s_out, its significand shifted up, divided by count.
 
     Errors: InvalidModel, UnsupportedModel.
     Source: tflite/kernels/reduce.cc, PrepareMeanOrSum; internal/reference/reduce.h, QuantizedMeanOrSum.
@@ -157,13 +161,19 @@ def mean_params(node: Node) -> QuantizedReductionParams:
 
 
 def sum_params(node: Node) -> QuantizedReductionParams:
-    """Decodes SUM on int8 or uint8: the multiplier is s_in / s_out.
+    """Decodes SUM on int8, uint8 or int16: the multiplier is s_in / s_out.
 
-    The runtime's value "SUM.codes" tells as which type the tensors are read. Errors: InvalidModel, UnsupportedModel.
+    The runtime's value "SUM.codes" tells as which type the tensors are read.
+    Errors: InvalidModel; UnsupportedModel also where that type is smaller than the tensors' own.
     Source: tflite/kernels/reduce.cc, PrepareMeanOrSum, EvalSum, QuantizedMeanOrSum.
     """
     type = node.input(0).type
     codes = node.arithmetic["SUM.codes"].get(type, type)
+    if DTYPES[codes].itemsize != DTYPES[type].itemsize:
+        raise node.unsupported(
+            f"the runtime's kernel reads and writes {type} as {codes}: it sums the bytes of half of the input and does "
+            "not write half of the output. Write the sum as MEAN and MUL"
+        )
     return _quantized_reduction_params(node, reduction_params(node), _scale_ratio(node), codes)
 
 
@@ -211,8 +221,8 @@ def _restore(params: ReductionParams, result: Array, x: Array) -> Array:
 
 
 def _integer_sum(params: ReductionParams, x: Array) -> Int64:
-    """The exact sum of 8-bit codes over the reduced axes, in the shape of the output."""
-    fits_int32 = params.count * 255 <= INT32_MAX
+    """The exact sum of codes over the reduced axes, in the shape of the output."""
+    fits_int32 = params.count << 8 * x.itemsize <= INT32_MAX
     sums = x.sum(axis=params.axes, dtype=np.int32 if fits_int32 else np.int64)
     return _restore(params, np.asarray(sums), x).astype(np.int64)
 
@@ -220,7 +230,7 @@ def _integer_sum(params: ReductionParams, x: Array) -> Int64:
 def quantized_mean_or_sum(params: QuantizedReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """clamp(requantize(sum of codes - count * zero_point) + output zero_point); 0 everywhere for an empty input.
 
-    arrays: input int8 or uint8, axes None. Returns the same type.
+    arrays: input int8, uint8 or int16, axes None. Returns the same type.
     Source: tflite/kernels/internal/reference/reduce.h, QuantizedMeanOrSum.
     """
     x = arrays[0]
@@ -262,7 +272,7 @@ def integer_sum(params: ReductionParams, arrays: Sequence[Array | None]) -> tupl
 
 
 def integer_product(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """The product, wrapping in the type. arrays: input int8, int32 or int64, axes None.
+    """The product, wrapping in the type. arrays: input int8, int16, int32 or int64, axes None.
 
     Source: tflite/kernels/reduce.cc, EvalType (kProd).
     """
@@ -271,10 +281,10 @@ def integer_product(params: ReductionParams, arrays: Sequence[Array | None]) -> 
     return (_restore(params, np.asarray(x.prod(axis=params.axes, dtype=x.dtype)), x),)
 
 
-def product_8bit(params: ReductionParams | QuantizedProductParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+def code_product(params: ReductionParams | QuantizedProductParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """p = x0 - zp, then p = requantize(p * (xi - zp)) in order, and once more at the end; unquantized a plain product.
 
-    arrays: input int8, axes None. The requantization is the one for int64 accumulators, with a 15-bit multiplier.
+    arrays: input int8 or int16, axes None. The requantization is that of int64 accumulators, with a 15-bit multiplier.
     Source: tflite/kernels/internal/reference/reduce.h, QuantizedReduceProd.
     """
     if isinstance(params, ReductionParams):

@@ -6,7 +6,7 @@ resize_nearest_neighbor.h.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,15 @@ Indices = NDArray[np.int64]
 
 ONE = 1 << 10  # integer positions are in steps of 1/1024 of a pixel
 
+# The types that are interpolated in integers -> the type that holds 2^20 times any code.
+INTEGER_SUMS: Mapping[str, type[np.signedinteger[Any]]] = {"INT8": np.int32, "INT16": np.int64}
+
 
 @dataclass(frozen=True, slots=True)
 class Interpolation:
     """Along one axis: output i = input[lower[i]] * lower_weight[i] + input[upper[i]] * upper_weight[i].
 
-    The weights are steps of 1/1024 (int8), or float32 (float32, uint8).
+    The weights are steps of 1/1024 (int8, int16), or float32 (float32, uint8).
     """
 
     lower: Indices
@@ -89,7 +92,7 @@ def resize_bilinear_params(node: Node) -> ResizeBilinearParams:
     if align_corners and half_pixel_centers:
         raise node.invalid("align_corners and half_pixel_centers exclude each other")
     type = node.input(0).type
-    interpolation = _integer_interpolation if type == "INT8" else _float_interpolation
+    interpolation = _integer_interpolation if type in INTEGER_SUMS else _float_interpolation
     rows, columns = (
         interpolation(before, after, align_corners, half_pixel_centers)
         for before, after in zip((height, width), size, strict=True)
@@ -146,13 +149,13 @@ def _float_scale(before: int, after: int, align_corners: bool) -> np.float32:
 def resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """Four-tap sum with integer weights, divided by 2^20 and rounded half away from zero.
 
-    arrays: input int8 (..., H, W, C), size None. Returns int8 (..., height, width, C).
+    arrays: input int8 or int16 (..., H, W, C), size None. Returns the same type, (..., height, width, C).
     Source: tflite/kernels/internal/reference/resize_bilinear.h, ResizeBilinearInteger.
     """
 
     def images(x: Array) -> Array:
-        # The sum separates: rows first, then columns. |sum| <= 128 * 2^20, so int32 holds all of it.
-        x = _mix(_mix(x.astype(np.int32), -3, params.rows), -2, params.columns)
+        # The sum separates: rows first, then columns.
+        x = _mix(_mix(x.astype(INTEGER_SUMS[params.type]), -3, params.rows), -2, params.columns)
         x -= x < 0
         x += 1 << 19
         x >>= 20

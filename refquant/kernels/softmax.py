@@ -6,9 +6,9 @@ internal/reference/softmax.h, log_softmax.h and integer_ops/log_softmax.h; inter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,19 @@ from refquant.arithmetic.fixed_point import (
     INT32_MAX,
     INT32_MIN,
     Int64,
+    count_leading_zeros,
     exp_on_negative_values,
     rounding_divide_by_pot,
     wrap_int32,
 )
-from refquant.arithmetic.float_functions import expf, logf
+from refquant.arithmetic.float_functions import logf
+from refquant.arithmetic.interpolation import LARGEST, LEAST, Int16, interpolate, knots
 from refquant.arithmetic.inverse import reciprocal
 from refquant.arithmetic.logarithm import log_x_for_x_greater_than_or_equal_to_1
-from refquant.arithmetic.multiplier import multiply_by_quantized_multiplier, quantize_multiplier
+from refquant.arithmetic.multiplier import check_shift, multiply_by_quantized_multiplier, quantize_multiplier
 from refquant.errors import UnsupportedModel
 from refquant.kernels.checks import expect_counts, expect_same_type
+from refquant.kernels.index_operands import expect_zero_zero_point
 from refquant.kernels.kernel import Node, Shape
 from refquant.kernels.rows import in_row_blocks
 from refquant.model.graph import DTYPES, Array
@@ -83,6 +86,22 @@ class FloatSoftmaxParams:
     """SOFTMAX on float32; LOG_SOFTMAX ignores `beta`."""
 
     beta: float
+    exponential: Callable[[Array], Array]
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class Int16SoftmaxParams:
+    """SOFTMAX on int16. multiplier * 2^(left_shift - 31) takes input steps to steps of 10 / 65535, e's table's.
+
+    `exps` holds exp(-k) as Q0.15 for k = 0 to 65535 input steps below the maximum.
+    """
+
+    place: str
+    multiplier: int
+    left_shift: int
+    exps: Int64
+    narrow: Narrow
     output_shapes: tuple[Shape]
 
 
@@ -104,6 +123,45 @@ def softmax_params(node: Node) -> SoftmaxParams:
             raise node.invalid(f"an INT8 output needs scale 1/256 and zero point -128, not {scale!r} and {zero_point}")
     beta = node.options.get("beta", 0.0)
     return SoftmaxParams(node.place, beta, _diff_scaling(node, beta), output.type, node.narrow, (input.shape,))
+
+
+@cache
+def int16_softmax_knots() -> tuple[Int16, Int16]:
+    """(e^x for x from -10 to 0, 1 / (1 + x) for x from 0 to 1): the knots of tables over int16, as Q0.15.
+
+    Source: tflite/kernels/activations.cc, SoftmaxPrepare, which computes them in double.
+    """
+    steps, half = 65535.0, 2.0 / 65535.0
+    exponential = knots(np.exp, 10.0 / steps, LARGEST, half, 0, np.float64)
+    reciprocals = knots(lambda x: 1.0 / (1.0 + x), 1.0 / steps, LEAST, half, 0, np.float64)
+    return exponential.astype(np.int16), reciprocals.astype(np.int16)
+
+
+def softmax_int16_params(node: Node) -> Int16SoftmaxParams:
+    """Decodes SOFTMAX on int16. The output must have scale 2^-15 within 0.1 %, both zero points must be 0.
+
+    The multiplier is beta * s_in, a float32, divided by 10 / 65535 in float64.
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, SoftmaxPrepare.
+    """
+    expect_counts(node, 1, 1)
+    input, output = node.input(0), node.outputs[0]
+    _expect_rows(node)
+    expect_same_type(node, input, output)
+    expect_zero_zero_point(node, input)
+    expect_zero_zero_point(node, output)
+    (scale, _), (output_scale, _) = node.scale_and_zero_point(input), node.scale_and_zero_point(output)
+    unit = np.float32(1 / 32768)
+    if abs(np.float32(output_scale) - unit) > np.float32(0.001) * unit:
+        raise node.invalid(f"an INT16 output needs scale 1/32768, not {output_scale!r}")
+    with np.errstate(over="ignore"):
+        real = np.float64(np.float32(scale) * np.float32(node.options.get("beta", 0.0))) / (10.0 / 65535.0)
+    if not (np.isfinite(real) and real >= 0):
+        raise node.unsupported(f"beta * input scale is {real * 10.0 / 65535.0!r}, which is no multiplier")
+    record = check_shift(quantize_multiplier(real), node.place)
+    multiplier, left_shift = int(record.multiplier[0]), int(record.shift[0])
+    rescaled = multiply_by_quantized_multiplier(-np.arange(1 << 16), multiplier, left_shift)
+    exps = interpolate(int16_softmax_knots()[0], np.clip(rescaled + LARGEST, LEAST, LARGEST))
+    return Int16SoftmaxParams(node.place, multiplier, left_shift, exps, node.narrow, (input.shape,))
 
 
 def log_softmax_params(node: Node) -> LogSoftmaxParams:
@@ -138,7 +196,8 @@ def float_softmax_params(node: Node) -> FloatSoftmaxParams:
     expect_counts(node, 1, 1)
     _expect_rows(node)
     expect_same_type(node, node.input(0), node.outputs[0])
-    return FloatSoftmaxParams(node.options.get("beta", 0.0), (node.input(0).shape,))
+    exponential = node.arithmetic["EXP.function"]
+    return FloatSoftmaxParams(node.options.get("beta", 0.0), exponential, (node.input(0).shape,))
 
 
 def _expect_rows(node: Node) -> None:
@@ -212,6 +271,32 @@ def _softmax_rows(params: SoftmaxParams, x: Array) -> Array:
     return np.minimum(codes, info.max, out=codes)
 
 
+def softmax_int16(params: Int16SoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """exp(d) * (1 / sum of exp(d)), d = beta * scale * (input - max), both functions by interpolated tables.
+
+    arrays: input int16 (..., depth). Returns int16 of that shape, in steps of 2^-15.
+    Errors: UnsupportedModel where the sum of a row leaves int32.
+    Source: tflite/kernels/internal/reference/softmax.h, SoftmaxInt16.
+    """
+    x = _input(arrays)
+    return (in_row_blocks(x, 1, np.empty(x.shape, np.int16), partial(_softmax_int16_rows, params)),)
+
+
+def _softmax_int16_rows(params: Int16SoftmaxParams, x: Array) -> Array:
+    exps = params.exps.take(np.subtract(x.max(axis=-1, keepdims=True), x).view(np.uint16))
+    sums = params.narrow(exps.sum(axis=-1, keepdims=True))
+    if sums.min() <= 0:
+        raise UnsupportedModel(
+            f"{params.place}: the sum of the exponentials of a row leaves int32 (more than 65536 values close to the "
+            "maximum); what TFLite's kernel does then is undefined"
+        )
+    headroom = count_leading_zeros(sums)
+    fraction = ((sums << (headroom - 1)) + (1 << 13)) >> 14  # sum = (1 + x) 2^n, and 1 + x in steps of 2^-16
+    reciprocals = interpolate(int16_softmax_knots()[1], np.clip(fraction - (1 << 15) - (1 << 16), LEAST, LARGEST))
+    right = 31 - headroom
+    return np.asarray(np.clip((exps * reciprocals + (1 << (right - 1))) >> right, 0, LARGEST))
+
+
 def log_softmax(params: LogSoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """d - log(sum of exp(d)), d = scale * (input - max), in fixed point; the result in steps of 1/16.
 
@@ -265,7 +350,7 @@ def float_softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]) ->
     """
 
     def rows(x: Array) -> Array:
-        exps = expf((x - _float_row_maximum(x)) * np.float32(params.beta))
+        exps = params.exponential((x - _float_row_maximum(x)) * np.float32(params.beta))
         return np.asarray(exps / _sequential_sum(exps))
 
     x = _input(arrays)
@@ -281,7 +366,7 @@ def float_log_softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]
 
     def rows(x: Array) -> Array:
         differences = x - _float_row_maximum(x)
-        return np.asarray(differences - logf(_sequential_sum(expf(differences))))
+        return np.asarray(differences - logf(_sequential_sum(params.exponential(differences))))
 
     x = _input(arrays)
     with np.errstate(all="ignore"):

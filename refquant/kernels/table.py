@@ -6,20 +6,26 @@ from collections.abc import Mapping
 
 from refquant.kernels import (
     binary,
+    binary_int16,
     block_movement,
     conversion,
     convolution,
+    convolution_3d,
     dense,
     depthwise,
     elementwise,
     gathering,
     generation,
+    hybrid,
+    indexing,
     joining,
     lookup,
+    matrices,
     movement,
     normalization,
     padding_ops,
     pooling,
+    power,
     reduction,
     resize,
     slicing,
@@ -32,35 +38,72 @@ LEADING = Batching.LEADING
 ROWS = Batching.ROWS
 
 # The types that LiteRT 2.3.0 moves without a look at the codes.
-MOVABLE = ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32", "BOOL")
+MOVABLE = ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT16", "FLOAT32", "BOOL")
+
+# The types that BITWISE_XOR and RIGHT_SHIFT take.
+BITWISE = ("INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32")
 
 # The types besides int8 and uint8 that every comparison takes.
 COMPARABLE = ("INT32", "INT64", "FLOAT32")
 
+# The types of codes that a RELU op takes.
+RELU_CODES: Mapping[str, tuple[str, ...]] = {
+    "RELU": ("INT8", "UINT8", "INT16"),
+    "RELU6": ("INT8", "UINT8", "INT16"),
+    "RELU_N1_TO_1": ("INT8", "UINT8"),
+    "RELU_0_TO_1": ("INT8", "UINT8"),
+}
+
 # The input whose type picks the kernel, where it is not input 0.
 TYPE_OPERAND: Mapping[str, int] = {
+    "CONV_3D_TRANSPOSE": 2,
+    "EMBEDDING_LOOKUP": 1,
     "FILL": 1,
     "ONE_HOT": 2,
     "SCATTER_ND": 1,
     "SELECT": 1,
     "SELECT_V2": 1,
+    "SPARSE_TO_DENSE": 2,
     "SPLIT": 1,
     "TRANSPOSE_CONV": 2,
+}
+
+# The input whose type picks the kernel too where it is another one: float32 that meets int8 weights is "FLOAT32xINT8".
+WEIGHT_OPERAND: Mapping[str, int] = {
+    "BATCH_MATMUL": 1,
+    "CONV_2D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "FULLY_CONNECTED": 1,
+    "PRELU": 1,
+    "TRANSPOSE_CONV": 1,
 }
 
 KERNELS: KernelTable = {
     # convolution, dense, pooling
     "CONV_2D": {
         "INT8": Kernel(convolution.conv_2d_params, convolution.conv_2d, ROWS),
+        "UINT8": Kernel(convolution.conv_2d_uint8_params, convolution.conv_2d_uint8, ROWS),
         "FLOAT32": Kernel(convolution.conv_2d_float_params, convolution.conv_2d_float, ROWS),
+        "FLOAT32xINT8": Kernel(hybrid.conv_2d_params, hybrid.conv_2d, ROWS),
+        "INT16xINT8": Kernel(convolution.conv_2d_int16_params, convolution.conv_2d, ROWS),
     },
     "DEPTHWISE_CONV_2D": {
         "INT8": Kernel(depthwise.depthwise_conv_2d_params, depthwise.depthwise_conv_2d, ROWS),
+        "UINT8": Kernel(depthwise.depthwise_conv_2d_uint8_params, depthwise.depthwise_conv_2d_uint8, ROWS),
         "FLOAT32": Kernel(depthwise.depthwise_conv_2d_float_params, depthwise.depthwise_conv_2d_float, ROWS),
+        "FLOAT32xINT8": Kernel(hybrid.depthwise_conv_2d_params, hybrid.depthwise_conv_2d, ROWS),
+        "INT16xINT8": Kernel(depthwise.depthwise_conv_2d_int16_params, depthwise.depthwise_conv_2d, ROWS),
     },
     "TRANSPOSE_CONV": {
         "INT8": Kernel(
             convolution.transpose_conv_params, convolution.transpose_conv, ROWS, value_operands=(0,), row_operands=(2,)
+        ),
+        "UINT8": Kernel(
+            convolution.transpose_conv_uint8_params,
+            convolution.transpose_conv,
+            ROWS,
+            value_operands=(0,),
+            row_operands=(2,),
         ),
         "FLOAT32": Kernel(
             convolution.transpose_conv_float_params,
@@ -69,36 +112,74 @@ KERNELS: KernelTable = {
             value_operands=(0,),
             row_operands=(2,),
         ),
+        "FLOAT32xINT8": Kernel(
+            hybrid.transpose_conv_params, hybrid.transpose_conv, ROWS, value_operands=(0,), row_operands=(2,)
+        ),
+        "INT16xINT8": Kernel(
+            convolution.transpose_conv_int16_params,
+            convolution.transpose_conv,
+            ROWS,
+            value_operands=(0,),
+            row_operands=(2,),
+        ),
+    },
+    "CONV_3D": {"FLOAT32": Kernel(convolution_3d.conv_3d_params, convolution_3d.conv_3d, ROWS)},
+    "CONV_3D_TRANSPOSE": {
+        "FLOAT32": Kernel(
+            convolution_3d.conv_3d_transpose_params,
+            convolution_3d.conv_3d_transpose,
+            ROWS,
+            value_operands=(0,),
+            row_operands=(2,),
+        )
     },
     "FULLY_CONNECTED": {
         "INT8": Kernel(dense.fully_connected_params, dense.fully_connected, dense.fully_connected_batching),
+        "UINT8": Kernel(
+            dense.fully_connected_uint8_params, dense.fully_connected_uint8, dense.fully_connected_batching
+        ),
         "FLOAT32": Kernel(
             dense.fully_connected_float_params, dense.fully_connected_float, dense.fully_connected_batching
         ),
+        "FLOAT32xINT8": Kernel(hybrid.fully_connected_params, hybrid.fully_connected, ROWS),
+        "INT16xINT8": Kernel(dense.fully_connected_int16_params, dense.fully_connected, dense.fully_connected_batching),
     },
     "BATCH_MATMUL": {
         "INT8": Kernel(dense.batch_matmul_params, dense.batch_matmul, LEADING),
         "FLOAT32": Kernel(dense.batch_matmul_float_params, dense.batch_matmul_float, LEADING),
+        "FLOAT32xINT8": Kernel(hybrid.batch_matmul_params, hybrid.batch_matmul, LEADING),
+        **{
+            type: Kernel(dense.batch_matmul_int16_params, dense.batch_matmul, LEADING)
+            for type in ("INT16", "INT16xINT8")
+        },
     },
     "AVERAGE_POOL_2D": {
         "INT8": Kernel(pooling.pool_params, pooling.average_pool_2d, ROWS),
+        "UINT8": Kernel(pooling.pool_params, pooling.average_pool_2d, ROWS),
+        "INT16": Kernel(pooling.pool_params, pooling.average_pool_2d, ROWS),
         "FLOAT32": Kernel(pooling.pool_float_params, pooling.average_pool_2d_float, ROWS),
     },
     "MAX_POOL_2D": {
         "INT8": Kernel(pooling.pool_params, pooling.max_pool_2d, ROWS),
+        "UINT8": Kernel(pooling.pool_params, pooling.max_pool_2d, ROWS),
+        "INT16": Kernel(pooling.pool_params, pooling.max_pool_2d, ROWS),
         "FLOAT32": Kernel(pooling.pool_float_params, pooling.max_pool_2d_float, ROWS),
     },
+    "L2_POOL_2D": {"FLOAT32": Kernel(pooling.pool_float_params, pooling.l2_pool_2d_float, ROWS)},
     # elementwise: binary, unary, lookup tables, conversion
     "ADD": {
         **{type: Kernel(binary.add_params, binary.add, LEADING) for type in ("INT8", "UINT8")},
+        "INT16": Kernel(binary_int16.add_params, binary_int16.add, LEADING),
         **{type: Kernel(binary.plain_params, binary.plain, LEADING) for type in ("INT32", "INT64", "FLOAT32")},
     },
     "SUB": {
         **{type: Kernel(binary.add_params, binary.sub, LEADING) for type in ("INT8", "UINT8")},
+        "INT16": Kernel(binary_int16.add_params, binary_int16.sub, LEADING),
         **{type: Kernel(binary.plain_params, binary.plain, LEADING) for type in ("INT32", "INT64", "FLOAT32")},
     },
     "MUL": {
         **{type: Kernel(binary.mul_params, binary.mul, LEADING) for type in ("INT8", "UINT8")},
+        "INT16": Kernel(binary_int16.mul_params, binary_int16.mul, LEADING),
         **{
             type: Kernel(binary.plain_params, binary.plain, LEADING) for type in ("INT32", "INT64", "UINT32", "FLOAT32")
         },
@@ -135,36 +216,45 @@ KERNELS: KernelTable = {
     **{
         op: {
             **{type: Kernel(binary.comparison_params, binary.comparison, LEADING) for type in ("INT8", "UINT8")},
-            **{type: Kernel(binary.plain_comparison_params, binary.plain, LEADING) for type in COMPARABLE},
+            **{type: Kernel(binary.plain_comparison_params, binary.plain, LEADING) for type in ("INT16", *COMPARABLE)},
         }
         for op in ("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
     },
     **{
         op: {
             **{type: Kernel(binary.comparison_params, binary.comparison, LEADING) for type in ("INT8", "UINT8")},
+            "INT16": Kernel(binary_int16.equality_params, binary_int16.equality, LEADING),
             **{type: Kernel(binary.plain_comparison_params, binary.plain, LEADING) for type in (*COMPARABLE, "BOOL")},
         }
         for op in ("EQUAL", "NOT_EQUAL")
+    },
+    "ATAN2": {"FLOAT32": Kernel(binary.atan2_params, binary.plain, LEADING)},
+    "POW": {type: Kernel(power.pow_params, power.power, power.pow_batching) for type in ("INT32", "FLOAT32")},
+    "ADD_N": {type: Kernel(binary.add_n_params, binary.add_n, LEADING) for type in ("INT32", "FLOAT32")},
+    **{
+        op: {type: Kernel(binary.plain_params, binary.plain, LEADING) for type in BITWISE}
+        for op in ("BITWISE_XOR", "RIGHT_SHIFT")
     },
     "LOGICAL_AND": {"BOOL": Kernel(binary.plain_params, binary.plain, LEADING)},
     "LOGICAL_OR": {"BOOL": Kernel(binary.plain_params, binary.plain, LEADING)},
     "LOGICAL_NOT": {"BOOL": Kernel(unary.plain_params, unary.plain, LEADING)},
     **{
         op: {
-            "INT8": Kernel(unary.relu_params, elementwise.look_up, LEADING),
-            "UINT8": Kernel(unary.relu_params, elementwise.look_up, LEADING),
+            **{type: Kernel(unary.relu_params, elementwise.look_up, LEADING) for type in types},
             "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
         }
-        for op in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+        for op, types in RELU_CODES.items()
     },
     "LEAKY_RELU": {
         "INT8": Kernel(unary.leaky_relu_params, elementwise.look_up, LEADING),
         "UINT8": Kernel(unary.leaky_relu_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(unary.leaky_relu_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.float_leaky_relu_params, unary.plain, LEADING),
     },
     "PRELU": {
         "INT8": Kernel(unary.prelu_params, unary.prelu, LEADING),
         "UINT8": Kernel(unary.prelu_params, unary.prelu, LEADING),
+        "INT16xINT8": Kernel(unary.prelu_params, unary.prelu, LEADING),
         "FLOAT32": Kernel(unary.float_prelu_params, unary.float_prelu, LEADING),
     },
     "HARD_SWISH": {
@@ -174,6 +264,7 @@ KERNELS: KernelTable = {
     },
     "ABS": {
         "INT8": Kernel(unary.abs_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(unary.abs_params, elementwise.look_up, LEADING),
         "INT32": Kernel(unary.plain_params, unary.plain, LEADING),
         "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
@@ -184,26 +275,35 @@ KERNELS: KernelTable = {
     "SIGN": {type: Kernel(unary.plain_params, unary.plain, LEADING) for type in ("INT32", "FLOAT32")},
     "SQRT": {
         "INT8": Kernel(unary.sqrt_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(unary.sqrt_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "RSQRT": {
         "INT8": Kernel(unary.rsqrt_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(lookup.rsqrt_int16_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
-    "SQUARE": {"FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING)},
-    "FLOOR": {"FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING)},
+    **{
+        op: {"FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING)}
+        for op in ("SQUARE", "SIN", "COS", "FLOOR", "CEIL", "ROUND")
+    },
+    **{op: {"COMPLEX64": Kernel(unary.complex_params, unary.plain, LEADING)} for op in ("REAL", "IMAG", "COMPLEX_ABS")},
+    "FAKE_QUANT": {"FLOAT32": Kernel(unary.fake_quant_params, unary.plain, LEADING)},
     "LOGISTIC": {
         "INT8": Kernel(lookup.logistic_params, elementwise.look_up, LEADING),
         "UINT8": Kernel(lookup.logistic_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(lookup.logistic_int16_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "TANH": {
         "INT8": Kernel(lookup.tanh_params, elementwise.look_up, LEADING),
         "UINT8": Kernel(lookup.tanh_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(lookup.tanh_int16_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "EXP": {
         "INT8": Kernel(lookup.exp_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(lookup.exp_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "ELU": {
@@ -212,11 +312,13 @@ KERNELS: KernelTable = {
     },
     "LOG": {
         "INT8": Kernel(lookup.log_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(lookup.log_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.plain_params, unary.plain, LEADING),
     },
     "GELU": {
         "INT8": Kernel(lookup.gelu_params, elementwise.look_up, LEADING),
         "UINT8": Kernel(lookup.gelu_params, elementwise.look_up, LEADING),
+        "INT16": Kernel(lookup.gelu_params, elementwise.look_up, LEADING),
         "FLOAT32": Kernel(unary.float_gelu_params, unary.float_gelu, LEADING),
     },
     "QUANTIZE": {
@@ -232,11 +334,13 @@ KERNELS: KernelTable = {
         "INT16": Kernel(conversion.dequantize_params, conversion.dequantize, LEADING),
         "FLOAT16": Kernel(conversion.dequantize_half_params, conversion.cast, LEADING),
     },
+    "BITCAST": {type: Kernel(conversion.bitcast_params, conversion.bitcast, LEADING) for type in conversion.BITS},
     "CAST": {type: Kernel(conversion.cast_params, conversion.cast, LEADING) for type in conversion.CASTABLE},
     # softmax, normalization, reduction, resize
     "SOFTMAX": {
         "INT8": Kernel(softmax.softmax_params, softmax.softmax, LEADING),
         "UINT8": Kernel(softmax.softmax_params, softmax.softmax, LEADING),
+        "INT16": Kernel(softmax.softmax_int16_params, softmax.softmax_int16, LEADING),
         "FLOAT32": Kernel(softmax.float_softmax_params, softmax.float_softmax, LEADING),
     },
     "LOG_SOFTMAX": {
@@ -249,9 +353,13 @@ KERNELS: KernelTable = {
         "UINT8": Kernel(normalization.l2_normalization_params, normalization.l2_normalization, LEADING),
         "FLOAT32": Kernel(normalization.float_l2_normalization_params, normalization.float_l2_normalization, LEADING),
     },
+    "LOCAL_RESPONSE_NORMALIZATION": {
+        "FLOAT32": Kernel(normalization.local_response_params, normalization.local_response_normalization, LEADING)
+    },
     "MEAN": {
         "INT8": Kernel(reduction.mean_params, reduction.quantized_mean_or_sum, LEADING, (1,)),
         "UINT8": Kernel(reduction.mean_params, reduction.quantized_mean_or_sum, LEADING, (1,)),
+        "INT16": Kernel(reduction.mean_params, reduction.quantized_mean_or_sum, LEADING, (1,)),
         "INT32": Kernel(reduction.reduction_params, reduction.integer_mean, LEADING, (1,)),
         "INT64": Kernel(reduction.reduction_params, reduction.integer_mean, LEADING, (1,)),
         "FLOAT32": Kernel(reduction.reduction_params, reduction.float_mean, LEADING, (1,)),
@@ -259,12 +367,14 @@ KERNELS: KernelTable = {
     "SUM": {
         "INT8": Kernel(reduction.sum_params, reduction.quantized_mean_or_sum, LEADING, (1,)),
         "UINT8": Kernel(reduction.sum_params, reduction.quantized_mean_or_sum, LEADING, (1,)),
+        "INT16": Kernel(reduction.sum_params, reduction.quantized_mean_or_sum, LEADING, (1,)),
         "INT32": Kernel(reduction.reduction_params, reduction.integer_sum, LEADING, (1,)),
         "INT64": Kernel(reduction.reduction_params, reduction.integer_sum, LEADING, (1,)),
         "FLOAT32": Kernel(reduction.reduction_params, reduction.float_sum, LEADING, (1,)),
     },
     "REDUCE_PROD": {
-        "INT8": Kernel(reduction.product_params, reduction.product_8bit, LEADING, (1,)),
+        "INT8": Kernel(reduction.product_params, reduction.code_product, LEADING, (1,)),
+        "INT16": Kernel(reduction.product_params, reduction.code_product, LEADING, (1,)),
         "INT32": Kernel(reduction.product_params, reduction.integer_product, LEADING, (1,)),
         "INT64": Kernel(reduction.product_params, reduction.integer_product, LEADING, (1,)),
         "FLOAT32": Kernel(reduction.product_params, reduction.float_product, LEADING, (1,)),
@@ -272,6 +382,7 @@ KERNELS: KernelTable = {
     "REDUCE_MAX": {
         "INT8": Kernel(reduction.extremum_params, reduction.reduce_max, LEADING, (1,)),
         "UINT8": Kernel(reduction.extremum_params, reduction.reduce_max, LEADING, (1,)),
+        "INT16": Kernel(reduction.extremum_params, reduction.reduce_max, LEADING, (1,)),
         "INT32": Kernel(reduction.extremum_params, reduction.reduce_max, LEADING, (1,)),
         "INT64": Kernel(reduction.extremum_params, reduction.reduce_max, LEADING, (1,)),
         "FLOAT32": Kernel(reduction.extremum_params, reduction.float_reduce_max, LEADING, (1,)),
@@ -279,6 +390,7 @@ KERNELS: KernelTable = {
     "REDUCE_MIN": {
         "INT8": Kernel(reduction.extremum_params, reduction.reduce_min, LEADING, (1,)),
         "UINT8": Kernel(reduction.extremum_params, reduction.reduce_min, LEADING, (1,)),
+        "INT16": Kernel(reduction.extremum_params, reduction.reduce_min, LEADING, (1,)),
         "INT32": Kernel(reduction.extremum_params, reduction.reduce_min, LEADING, (1,)),
         "INT64": Kernel(reduction.extremum_params, reduction.reduce_min, LEADING, (1,)),
         "FLOAT32": Kernel(reduction.extremum_params, reduction.float_reduce_min, LEADING, (1,)),
@@ -295,12 +407,13 @@ KERNELS: KernelTable = {
     },
     "RESIZE_BILINEAR": {
         "INT8": Kernel(resize.resize_bilinear_params, resize.resize_bilinear, LEADING, (1,)),
+        "INT16": Kernel(resize.resize_bilinear_params, resize.resize_bilinear, LEADING, (1,)),
         "UINT8": Kernel(resize.resize_bilinear_params, resize.float_resize_bilinear, LEADING, (1,)),
         "FLOAT32": Kernel(resize.resize_bilinear_params, resize.float_resize_bilinear, LEADING, (1,)),
     },
     "RESIZE_NEAREST_NEIGHBOR": {
         type: Kernel(resize.resize_nearest_neighbor_params, resize.resize_nearest_neighbor, LEADING, (1,))
-        for type in ("INT8", "UINT8", "INT16", "INT32", "FLOAT32")
+        for type in ("INT8", "UINT8", "INT16", "INT32", "FLOAT16", "FLOAT32")
     },
     # movement
     "RESHAPE": dict.fromkeys(MOVABLE, Kernel(movement.reshape_params, movement.reshape, LEADING, (1,))),
@@ -337,7 +450,7 @@ KERNELS: KernelTable = {
         Kernel(slicing.split_v_params, slicing.split, LEADING, (1, 2)),
     ),
     "UNPACK": dict.fromkeys(
-        ("INT8", "UINT8", "INT16", "INT32", "FLOAT32", "BOOL"),
+        ("INT8", "UINT8", "INT16", "INT32", "FLOAT16", "FLOAT32", "BOOL"),
         Kernel(slicing.unpack_params, slicing.unpack, LEADING),
     ),
     "PACK": dict.fromkeys(
@@ -362,6 +475,38 @@ KERNELS: KernelTable = {
     "TOPK_V2": dict.fromkeys(
         ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32"),
         Kernel(gathering.topk_params, gathering.topk, LEADING, (1,)),
+    ),
+    "EMBEDDING_LOOKUP": dict.fromkeys(
+        MOVABLE, Kernel(indexing.embedding_lookup_params, indexing.embedding_lookup, ROWS)
+    ),
+    "SPARSE_TO_DENSE": dict.fromkeys(
+        ("INT8", "UINT8", "INT32", "INT64", "FLOAT32"),
+        Kernel(indexing.sparse_to_dense_params, indexing.sparse_to_dense, value_operands=(1,)),
+    ),
+    "UNIQUE": dict.fromkeys(
+        ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32"), Kernel(indexing.unique_params, indexing.unique)
+    ),
+    "REVERSE_SEQUENCE": dict.fromkeys(
+        ("UINT8", "INT16", "INT32", "INT64", "FLOAT32"),
+        Kernel(indexing.reverse_sequence_params, indexing.reverse_sequence, LEADING),
+    ),
+    "SEGMENT_SUM": dict.fromkeys(("INT32", "FLOAT32"), Kernel(indexing.segment_sum_params, indexing.segment)),
+    **{
+        op: dict.fromkeys(
+            ("INT32", "FLOAT32"), Kernel(indexing.unsorted_segment_params, indexing.segment, value_operands=(2,))
+        )
+        for op in ("UNSORTED_SEGMENT_SUM", "UNSORTED_SEGMENT_PROD", "UNSORTED_SEGMENT_MAX", "UNSORTED_SEGMENT_MIN")
+    },
+    "BUCKETIZE": dict.fromkeys(
+        ("INT32", "INT64", "FLOAT32"), Kernel(indexing.bucketize_params, indexing.bucketize, LEADING)
+    ),
+    "MATRIX_DIAG": dict.fromkeys(
+        ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32"),
+        Kernel(matrices.matrix_diag_params, matrices.matrix_diag, LEADING),
+    ),
+    "MATRIX_SET_DIAG": dict.fromkeys(
+        ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32"),
+        Kernel(matrices.matrix_set_diag_params, matrices.matrix_set_diag, LEADING),
     ),
     "PAD": dict.fromkeys(MOVABLE, Kernel(padding_ops.pad_params, padding_ops.pad, LEADING, (1, 2))),
     "PADV2": dict.fromkeys(MOVABLE, Kernel(padding_ops.pad_params, padding_ops.pad, LEADING, (1, 2))),

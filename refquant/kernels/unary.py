@@ -1,7 +1,7 @@
 """Elementwise ops of one input whose int8 form is computed in integers: the RELUs, LEAKY_RELU, PRELU, HARD_SWISH, ABS,
 RSQRT, SQRT, NEG; and the float32 form of every op of one input.
 
-On 8-bit codes all but PRELU are tables of 256 entries, computed here by the kernel's own arithmetic.
+On codes of 8 or 16 bits all but PRELU are tables of all codes, computed here by the kernel's own arithmetic.
 Source: tflite/kernels/activations.cc, elementwise.cc, neg.cc, exp.cc, floor.cc.
 """
 
@@ -16,8 +16,13 @@ from typing import Any
 import numpy as np
 
 from refquant.arithmetic import eigen_functions
-from refquant.arithmetic.fixed_point import Int64, saturate, saturating_rounding_doubling_high_mul
-from refquant.arithmetic.float_functions import elu, expf, logf, logistic, rsqrtf, sqrtf, tanhf
+from refquant.arithmetic.fixed_point import (
+    Int64,
+    rounding_divide_by_pot_int16,
+    saturate,
+    saturating_rounding_doubling_high_mul,
+)
+from refquant.arithmetic.float_functions import rsqrtf, sqrtf
 from refquant.arithmetic.inverse import inverse_sqrt_multiplier
 from refquant.arithmetic.multiplier import (
     Multiplier,
@@ -27,7 +32,7 @@ from refquant.arithmetic.multiplier import (
     round_half_away,
 )
 from refquant.arithmetic.requantize import Record, Requantizer
-from refquant.kernels.checks import expect_counts, expect_same_type
+from refquant.kernels.checks import expect_counts, expect_same_type, is_quantized
 from refquant.kernels.elementwise import (
     LookupParams,
     ShapeParams,
@@ -42,6 +47,7 @@ from refquant.kernels.elementwise import (
     table_params,
     with_pairs,
 )
+from refquant.kernels.index_operands import expect_zero_zero_point
 from refquant.kernels.kernel import Node, Shape
 from refquant.model.graph import DTYPES, Array
 
@@ -54,6 +60,7 @@ RELU_RANGES: Mapping[str, tuple[float | None, float | None]] = {
 }
 
 RSQRT_LEFT_SHIFT = 20
+MOST_FAKE_BITS = 16  # TFLite holds the zero point in a uint16
 
 
 def _requantized(node: Node, steps: Int64, record: Record) -> Int64:
@@ -62,12 +69,14 @@ def _requantized(node: Node, steps: Int64, record: Record) -> Int64:
 
 
 def _scales(node: Node) -> tuple[np.float32, int, np.float32, int]:
-    """(input scale, its zero point, output scale, its zero point)."""
+    """(input scale, its zero point, output scale, its zero point); of int16 tensors the zero points must be 0."""
+    expect_zero_zero_point(node, node.input(0))
+    expect_zero_zero_point(node, node.outputs[0])
     return (*positive_scale(node, node.input(0)), *positive_scale(node, node.outputs[0]))
 
 
 def relu_params(node: Node) -> LookupParams:
-    """The table clamp(requantize(code - zp_in) + zp_out, lo, hi) of a RELU op on int8 or uint8.
+    """The table clamp(requantize(code - zp_in) + zp_out, lo, hi) of a RELU op on int8 or uint8; RELU, RELU6: or int16.
 
     The multiplier is s_in / s_out, and a bound zp_out + round(bound / s_out), both divided in float32.
     Errors: InvalidModel, UnsupportedModel.
@@ -142,11 +151,15 @@ def hard_swish_params(node: Node) -> LookupParams:
         preshift = saturating_rounding_doubling_high_mul(hires, multiplier, 16)
         reluish = hires if reluish_exponent <= 0 else saturate(hires << (reluish_exponent - 1), 16)
         reluish = saturating_rounding_doubling_high_mul(reluish, reluish_multiplier, 16)
-        reluish = saturate(reluish << 1, 16) if reluish_exponent > 0 else _divide_by_pot_16(reluish, -reluish_exponent)
+        reluish = (
+            saturate(reluish << 1, 16)
+            if reluish_exponent > 0
+            else rounding_divide_by_pot_int16(reluish, -reluish_exponent)
+        )
         reluish = (reluish + (1 << 15)) >> 1
         product = reluish * preshift
         output = (np.abs(product) >> 15) * np.sign(product)  # truncated towards 0, against the bias of the roundings
-        output = _wrap_16(_divide_by_pot_16(output, -exponent) + output_zero_point)
+        output = _wrap_16(rounding_divide_by_pot_int16(output, -exponent) + output_zero_point)
         return np.asarray(np.clip(output, *code_range(node.outputs[0].type)))
 
     return table_params(node, table)
@@ -167,22 +180,15 @@ def _wrap_16(x: Int64) -> Int64:
     return x.astype(np.int16).astype(np.int64)
 
 
-def _divide_by_pot_16(x: Int64, exponent: int) -> Int64:
-    """gemmlowp's RoundingDivideByPOT on int16: half away from zero.
-
-    Beyond an exponent of 15 its mask wraps to -1, so that every positive x gives 1 and every negative one -1.
-    Source: google/gemmlowp, fixedpoint/fixedpoint.h.
-    """
-    mask = int(np.int64((1 << exponent) - 1).astype(np.int16))
-    return (x >> exponent) + ((x & mask) > (mask >> 1) + (x < 0))
-
-
 def abs_params(node: Node) -> LookupParams:
-    """The table clamp(requantize(|code - zp_in|) + zp_out) of ABS on int8, with s_in / s_out in float32.
+    """The table clamp(requantize(|code - zp_in|) + zp_out) of ABS on int8 or int16, with s_in / s_out in float32.
 
+    An int16 input may do without quantization; then the magnitude of -32768 wraps.
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/elementwise.cc, GenericPrepare, AbsEvalQuantized.
     """
-    expect_unary(node)
+    input = expect_unary(node)
+    if input.type == "INT16" and not is_quantized(input):
+        return table_params(node, np.abs)
     scale, zero_point, output_scale, output_zero_point = _scales(node)
     with np.errstate(over="ignore"):
         record = fixed_point(node, "input scale / output scale", scale / output_scale)
@@ -217,11 +223,11 @@ def rsqrt_params(node: Node) -> LookupParams:
         scaled = multiply_by_quantized_multiplier(data, record.multiplier, record.shift) + output_zero_point
         return np.where(v == 0, largest, np.clip(scaled, least, largest))
 
-    return table_params(node, table, zero_point, "RSQRT of a value below 0, which TFLite's kernel refuses")
+    return table_params(node, table, (zero_point, None), "RSQRT of a value below 0, which TFLite's kernel refuses")
 
 
 def sqrt_params(node: Node) -> LookupParams:
-    """The table clamp(trunc(sqrt(s_in * (code - zp_in)) / s_out) + zp_out) of SQRT on int8, in float32.
+    """The table clamp(trunc(sqrt(s_in * (code - zp_in)) / s_out) + zp_out) of SQRT on int8 or int16, in float32.
 
     A run refuses codes below the zero point. Errors: InvalidModel, UnsupportedModel.
     Source: tflite/kernels/elementwise.cc, SqrtEvalQuantized.
@@ -235,9 +241,9 @@ def sqrt_params(node: Node) -> LookupParams:
             steps = np.sqrt(real) / output_scale
         if not steps.max() < 2.0**31 - 256:
             raise node.unsupported(f"results leave int32 at the output scale {float(output_scale)!r}")
-        return np.asarray(np.clip(steps.astype(np.int64) + output_zero_point, *code_range("INT8")))
+        return np.asarray(np.clip(steps.astype(np.int64) + output_zero_point, *code_range(node.outputs[0].type)))
 
-    return table_params(node, table, zero_point, "SQRT of a value below 0, which TFLite's kernel refuses")
+    return table_params(node, table, (zero_point, None), "SQRT of a value below 0, which TFLite's kernel refuses")
 
 
 # ---- PRELU ----
@@ -245,7 +251,7 @@ def sqrt_params(node: Node) -> LookupParams:
 
 @dataclass(frozen=True, slots=True)
 class PreluParams:
-    """PRELU on int8 or uint8: `positive` is the multiplier of inputs >= 0, `negative` that of the products below."""
+    """PRELU on codes: `positive` is the multiplier of inputs >= 0, `negative` that of the products below."""
 
     requantizer: Requantizer
     input_zero_point: int
@@ -277,7 +283,6 @@ class GeluParams:
 def _prelu_shape(node: Node) -> Shape:
     expect_counts(node, 2, 1)
     input, alpha = node.input(0), node.input(1)
-    expect_same_type(node, input, alpha)
     expect_same_type(node, input, node.outputs[0])
     if broadcast_shape(node, input, alpha) != input.shape:
         raise node.invalid(f"alpha of shape {list(alpha.shape)} does not broadcast to the input's {list(input.shape)}")
@@ -287,6 +292,7 @@ def _prelu_shape(node: Node) -> Shape:
 def prelu_params(node: Node) -> PreluParams:
     """Decodes PRELU on int8 or uint8: the multipliers are s_in / s_out and s_in * s_alpha / s_out, in float32.
 
+    Alpha has the input's type; of an int16 input int8.
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, PreluPrepare.
     """
     shape = _prelu_shape(node)
@@ -311,7 +317,7 @@ def prelu_params(node: Node) -> PreluParams:
 def prelu(params: PreluParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """clamp(requantize(v) + zp_out), v = input - zp_in; for v < 0 requantize(v * (alpha - zp_alpha)).
 
-    arrays: input and alpha, int8 or uint8. Returns the same type in the input's shape.
+    arrays: input and alpha, int8 or uint8, or int16 and int8. Returns the input's type in its shape.
     Source: tflite/kernels/internal/reference/prelu.h, Prelu.
     """
     return by_pairs(_prelu_of_codes, params, arrays)
@@ -330,8 +336,12 @@ def _prelu_of_codes(params: PreluParams, x: Array, alpha: Array) -> Array:
 
 
 def plain_params(node: Node) -> PlainParams:
-    """Decodes an op of one float32 (ABS, NEG: or integer) input. Errors: InvalidModel."""
-    return PlainParams(FUNCTIONS[node.op], (expect_unary(node).shape,))
+    """Decodes an op of one float32 (ABS, NEG: or integer) input: its function here, or that of the runtime.
+
+    Errors: InvalidModel.
+    """
+    function = FUNCTIONS[node.op] if node.op in FUNCTIONS else node.arithmetic[f"{node.op}.function"]
+    return PlainParams(function, (expect_unary(node).shape,))
 
 
 def float_leaky_relu_params(node: Node) -> PlainParams:
@@ -351,6 +361,40 @@ def float_gelu_params(node: Node) -> PlainParams | GeluParams:
 def float_prelu_params(node: Node) -> ShapeParams:
     """Decodes PRELU on float32. Errors: InvalidModel."""
     return ShapeParams((_prelu_shape(node),))
+
+
+def complex_params(node: Node) -> PlainParams:
+    """Decodes REAL, IMAG and COMPLEX_ABS: a COMPLEX64 input, a FLOAT32 output. Errors: InvalidModel.
+
+    Source: tflite/kernels/complex_support.cc, Prepare.
+    """
+    expect_counts(node, 1, 1)
+    if node.outputs[0].type != "FLOAT32":
+        raise node.invalid(f"the output must be FLOAT32, not {node.outputs[0].type}")
+    return PlainParams(FUNCTIONS[node.op], (node.input(0).shape,))
+
+
+def fake_quant_params(node: Node) -> PlainParams:
+    """Decodes FAKE_QUANT on float32: the range [min, max] moved so that 0 is one of its 2^num_bits steps, in float32.
+
+    Errors: InvalidModel, UnsupportedModel.
+    Source: tflite/kernels/fake_quant.cc, Prepare; internal/quantization_util.cc, NudgeQuantizationRange.
+    """
+    input = expect_unary(node)
+    if node.options.get("narrow_range", False):
+        raise node.invalid("narrow_range is for weights only; TFLite's kernel refuses it")
+    low, high = (np.float32(node.options.get(name, 0.0)) for name in ("min", "max"))
+    bits = int(node.options.get("num_bits", 0))
+    if not (low <= 0 <= high and low < high and 1 <= bits <= MOST_FAKE_BITS):
+        raise node.unsupported(
+            f"the range {low} to {high} in {bits} bits: it must hold 0, in 1 to {MOST_FAKE_BITS} bits"
+        )
+    steps = np.float32(2**bits - 1)
+    with np.errstate(over="ignore"):
+        scale = (high - low) / steps
+        zero_point = np.float32(round_half_away(np.clip(-low / scale, np.float32(0), steps)))
+    bounds = -zero_point * scale, (steps - zero_point) * scale
+    return PlainParams(partial(_fake_quant, scale, *bounds), (input.shape,))
 
 
 def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -423,6 +467,33 @@ def _hard_swish(x: Array) -> Array:
     return x * np.where(shifted < six, shifted, six) / six
 
 
+def _fake_quant(scale: np.float32, low: np.float32, high: np.float32, x: Array) -> Array:
+    """Source: tflite/kernels/internal/quantization_util.cc, FakeQuantizeArray."""
+    clamped = np.where(low < x, x, low)
+    clamped = np.where(clamped < high, clamped, high)
+    steps = round_half_away((clamped - low) * (np.float32(1) / scale)).astype(np.float32)
+    return np.asarray(steps * scale + low)
+
+
+def _hypotenuse(x: Array) -> Array:
+    """|re + i im|: the C library's cabsf, the root of the sum of squares in float64."""
+    re, im = x.real.astype(np.float64), x.imag.astype(np.float64)
+    result = np.sqrt(re * re + im * im).astype(np.float32)
+    return np.where(np.isinf(re) | np.isinf(im), np.float32(np.inf), result)
+
+
+def _round_half_even(x: Array) -> Array:
+    """floor(x), or floor(x) + 1 where that is nearer; half-way values become even. -0.0 stays, but -0.5 gives 0.0.
+
+    Source: tflite/kernels/internal/reference/round.h, RoundToNearest.
+    """
+    floor = np.floor(x)
+    rest = x - floor
+    stays = (rest < np.float32(0.5)) | ((rest == np.float32(0.5)) & (np.fmod(floor, np.float32(2)) == 0))
+    return np.where(stays, floor, floor + np.float32(1))
+
+
+# The functions on which runtimes agree; those of the C library are values of the runtime, "<OP>.function".
 FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "RELU": _clamp(0, np.inf),
     "RELU6": _clamp(0, 6),
@@ -435,11 +506,11 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "RSQRT": rsqrtf,
     "SQUARE": np.square,
     "FLOOR": np.floor,
-    "LOGISTIC": logistic,
-    "TANH": tanhf,
-    "EXP": expf,
-    "ELU": elu,
-    "LOG": logf,
+    "CEIL": np.ceil,
+    "ROUND": _round_half_even,
     "SIGN": np.sign,
     "LOGICAL_NOT": np.logical_not,
+    "REAL": np.real,
+    "IMAG": np.imag,
+    "COMPLEX_ABS": _hypotenuse,
 }

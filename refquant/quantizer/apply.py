@@ -11,30 +11,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from refquant.model.graph import Array, Graph, Metadata, Model, Operator, Quantization, Tensor
+from refquant.quantizer.constant_order import constants_in_order, operands_in_order
 from refquant.quantizer.decide import Decision
-from refquant.quantizer.forms import Form, Plan
+from refquant.quantizer.forms import Form, Plan, input_form
+from refquant.quantizer.names import form_names
 from refquant.quantizer.parameters import DATA_RULES, Parameters, data_rule
-from refquant.quantizer.propagate import Use, rule_of
+from refquant.quantizer.propagate import COMMUTATIVE, Use, rule_of
 
+BIAS_OF_TRANSPOSE_CONV = 3  # the operand
 STALE_METADATA = ("min_runtime_version",)  # true of the float operators only
-
-
-@dataclass(slots=True)
-class _Names:
-    """Unique names: a taken one gets the next free number behind it."""
-
-    taken: dict[str, int] = field(default_factory=dict)
-
-    def claim(self, name: str) -> str:
-        if name not in self.taken:
-            self.taken[name] = 1
-            return name
-        while True:
-            number = self.taken[name]
-            self.taken[name] += 1
-            if f"{name}{number}" not in self.taken:
-                self.taken[f"{name}{number}"] = 1
-                return f"{name}{number}"
 
 
 @dataclass(slots=True)
@@ -58,7 +43,7 @@ def apply(model: Model, decision: Decision) -> Model:
     operators = _one_version_per_op(operators)
     index = {form: position for position, form in enumerate(order)}
     outputs = [plan.reads[Use(None, number)] for number in range(len(graph.outputs))]
-    names = _form_names(model, plan, order, outputs)
+    names = form_names(graph, plan, order)
     buffers = _Buffers([b""])
     new_graph = replace(
         graph,
@@ -72,14 +57,10 @@ def apply(model: Model, decision: Decision) -> Model:
             )
             for operator in operators
         ),
-        inputs=tuple(index[_input_form(plan, tensor)] for tensor in graph.inputs),
+        inputs=tuple(index[input_form(plan, tensor)] for tensor in graph.inputs),
         outputs=tuple(index[form] for form in outputs),
     )
     return _model(model, new_graph, buffers)
-
-
-def _input_form(plan: Plan, tensor: int) -> int:
-    return next(i for i, form in plan.forms.items() if form.tensor == tensor and form.made == "input")
 
 
 # order
@@ -101,11 +82,17 @@ class _Emission:
                 self.conversions.setdefault(form.source, []).append(number)
 
     def convert(self, sources: Iterable[int]) -> None:
-        """Puts the conversions of the forms behind them, and the conversions of those, and so on."""
-        for source in sources:
-            for number in self.conversions.get(source, ()):
-                self.emit(number)
-                self.convert([number])
+        """Puts the conversions of the forms behind them, and the conversions of those, and so on.
+
+        A conversion because of a tensor's own range is there first; what spreads is put in front of it, right behind
+        the operator.
+        """
+        waiting = [number for source in sources for number in self.conversions.get(source, ())]
+        while waiting:
+            spread = (place for place, number in enumerate(waiting) if self.plan.forms[number].origin == "spread")
+            place = next(spread, 0)
+            self.emit(waiting[place])
+            waiting[place : place + 1] = self.conversions.get(waiting[place], ())
 
     def emit(self, number: int) -> None:
         self.operators.append(_conversion(self.plan.forms, number))
@@ -118,43 +105,24 @@ def _emit(model: Model, plan: Plan) -> tuple[list[int], list[Operator]]:
     outputs = [plan.reads[Use(None, number)] for number in range(len(graph.outputs))]
     last = [form for form in dict.fromkeys(outputs) if forms[form].unsigned and forms[form].made == "QUANTIZE"]
     emission = _Emission(plan, frozenset(last))
-    inputs = [_input_form(plan, tensor) for tensor in graph.inputs]
-    spread = {form.source for form in forms.values() if form.origin == "spread"}
-    untouched, quantized = _constants_in_order(model, plan, any(form in spread for form in inputs))
-    emission.order += [*inputs, *untouched]
+    inputs = [input_form(plan, tensor) for tensor in graph.inputs]
+    spread = {form for form, origin in zip(inputs, plan.input_origins, strict=True) if origin == "spread"}
+    constants = constants_in_order(graph, plan)
+    emission.order += [*inputs, *constants.front]
     emission.convert(form for form in reversed(inputs) if form in spread)
-    emission.order += quantized
+    emission.order += constants.behind
     emission.convert(form for form in inputs if form not in spread)
     for position, operator in enumerate(graph.operators):
         results = tuple(plan.results[position, number] for number in range(len(operator.outputs)))
-        emission.operators.append(_operator(plan, position, operator, results))
+        new = _operator(plan, position, operator, results)
+        if operator.name in COMMUTATIVE:
+            new = replace(new, inputs=operands_in_order(plan, new.inputs, constants.put_back))
+        emission.operators.append(new)
         emission.order += results
         emission.convert(results)
     for form in last:
         emission.emit(form)
     return emission.order, emission.operators
-
-
-def _constants_in_order(model: Model, plan: Plan, conversions_first: bool) -> tuple[list[int], list[int]]:
-    """(untouched, quantized) constant forms that are read: as the converter's passes leave them.
-
-    It collects constants in front, the last one read first, and converts the float ones, each where it stands. Then it
-    once more moves to the front, one after another, those that do not follow a constant directly; last the float ones
-    whose conversion turned out to be for nothing.
-    """
-    uses = [
-        Use(position, slot)
-        for position, operator in enumerate(model.graph.operators)
-        for slot in range(len(operator.inputs))
-    ]
-    uses += [Use(None, number) for number in range(len(model.graph.outputs))]
-    read = [plan.reads[use] for use in uses if use in plan.reads]
-    forms = list(reversed(dict.fromkeys(form for form in read if plan.forms[form].made == "constant")))
-    floats = [form for form in forms if model.graph.tensors[plan.forms[form].tensor].type == "FLOAT32"]
-    stays = 0 if conversions_first else next((n + 1 for n, form in enumerate(forms) if form in floats), len(forms))
-    hoisted = [form for form in (*reversed(forms[stays:]), *forms[:stays]) if form not in floats]
-    quantized = [form for form in floats if plan.forms[form].parameters is not None]
-    return [*(form for form in reversed(floats) if form not in quantized), *hoisted], quantized
 
 
 def _conversion(forms: Mapping[int, Form], number: int) -> Operator:
@@ -170,11 +138,15 @@ def _operator(plan: Plan, position: int, operator: Operator, results: tuple[int,
     version = max(operator.version, rule_of(operator).version) if touched else operator.version
     if touched and operator.name == "MUL" and _needs_mul_version_3(plan, inputs, results):
         version = max(version, 3)
+    if touched and operator.name == "TRANSPOSE_CONV" and len(operator.inputs) > BIAS_OF_TRANSPOSE_CONV:
+        version = max(version, 3)
     return replace(operator, inputs=inputs, outputs=results, version=version)
 
 
 def _needs_mul_version_3(plan: Plan, inputs: tuple[int, ...], results: tuple[int, ...]) -> bool:
     """MUL rescales by 1 or more: s_in0 * s_in1 / s_out >= 1 (op_version.cc)."""
+    if (len(inputs), len(results)) != (2, 1) or min(inputs) < 0:
+        return False
     scales = [plan.forms[form].parameters for form in (*inputs, *results)]
     first, second, output = (scale.scale[0] if scale is not None else 0.0 for scale in scales)
     return bool(output) and first * second / output >= 1
@@ -190,28 +162,6 @@ def _one_version_per_op(operators: list[Operator]) -> list[Operator]:
 
 
 # tensors
-
-
-def _form_names(model: Model, plan: Plan, order: list[int], outputs: list[int]) -> dict[int, str]:
-    """Inputs and outputs claim their names first, then the others in order."""
-    graph, names = model.graph, _Names()
-    claimed: dict[int, str] = {}
-    inputs = [_input_form(plan, tensor) for tensor in graph.inputs]
-    for form, tensor in (*zip(inputs, graph.inputs, strict=True), *zip(outputs, graph.outputs, strict=True)):
-        if form not in claimed:
-            claimed[form] = names.claim(graph.tensors[tensor].name)
-    bases = [tensor.name for tensor in graph.tensors]
-    for operator in graph.operators:
-        for tensor in operator.outputs:  # results of one operator share the name of all of them
-            bases[tensor] = ";".join(graph.tensors[output].name for output in operator.outputs)
-    for number in order:
-        form_ = plan.forms[number]
-        unnamed = form_.origin == "range" or form_.tensor in graph.inputs  # conversions of no operator's making
-        is_conversion = form_.made in ("QUANTIZE", "DEQUANTIZE")
-        if number not in claimed:
-            base = f"tfl.{form_.made.lower()}" if is_conversion and unnamed else bases[form_.tensor]
-            claimed[number] = names.claim(base)
-    return claimed
 
 
 def _tensor(model: Model, form: Form, name: str, buffers: _Buffers) -> Tensor:

@@ -1,18 +1,16 @@
-"""Calibrate: run a float model on samples and keep, for every float tensor, the smallest and the largest value seen.
+"""What calibrating gives: for every float tensor the range that its values take, as a value and as a file.
 
-The converter's observer has two quirks that are reproduced: a range starts as [FLT_MAX, FLT_MIN], so that its end is
-never below the smallest positive normal float32; and an operator that writes its output into an input's memory widens
-that input's range, because inputs are looked at again after the operator ran.
-Source: google-ai-edge/LiteRT, tflite/tools/optimize/calibration/calibrator.cc and calibration_logger.h (observer),
-tflite/arena_planner.cc (IdentifyInPlaceTensors); checked against TensorFlow 2.21.0.
+A range is what the converter keeps, the smallest and the largest value, unless another estimator was asked for. Then
+the histogram of the values is kept beside it, so that calibrations can still be merged exactly.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,57 +19,27 @@ import numpy as np
 
 from refquant.errors import InvalidInput
 from refquant.files import write_whole
-from refquant.model.graph import Array, Graph, Model
-from refquant.program import (
-    ModelLike,
-    Program,
-    Value,
-    as_model,
-    block_size,
-    check_array,
-    execute,
-    named_inputs,
-    prepare,
-)
-from refquant.runtimes import runtime_named
-
-Sample = Array | Sequence[Array] | Mapping[str, Array]
-Shape = tuple[int, ...]
-
-FLT_MAX = float(np.finfo(np.float32).max)
-FLT_MIN = float(np.finfo(np.float32).tiny)  # the smallest positive normal float32: C's FLT_MIN
-
-ENGINES = {"numpy": "fast_float"}  # engine -> the runtime whose kernels it runs
-BLOCK_SAMPLES = 32  # samples that run together at most
+from refquant.model.graph import Model
+from refquant.program import ModelLike, as_model
+from refquant.quantizer.estimators import MINMAX, checked_percentile, estimated_range
+from refquant.quantizer.histogram import Histogram
+from refquant.quantizer.observe import FLT_MAX
 
 FORMAT = {"format": "refquant calibration", "version": 1}
-
-# Inputs whose memory an operator may take for its first output, as the kernels declare it (inplace_operator).
-IN_PLACE: Mapping[str, tuple[int, ...]] = {
-    "ADD": (0, 1),
-    "DIV": (0, 1),
-    "DYNAMIC_UPDATE_SLICE": (0,),
-    "MUL": (0, 1),
-    "SOFTMAX": (0,),
-    "SUB": (0, 1),
-}
-IN_PLACE_UNCHANGED: Mapping[str, tuple[int, ...]] = {
-    "BITCAST": (0,),
-    "EXPAND_DIMS": (0,),
-    "RESHAPE": (0,),
-    "SQUEEZE": (0,),
-}
-SMALLEST_SHARED = 5  # bytes: a tensor of four bytes or fewer is not shared by an operator that changes it
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRange:
-    """The range of one tensor; `min` and `max` hold float32 values exactly. InvalidInput if it is no range."""
+    """The range of one tensor; `min` and `max` hold float32 values exactly. InvalidInput if it is no range.
+
+    histogram: of all values, if an estimator made the range of it.
+    """
 
     tensor: int
     name: str
     min: float
     max: float
+    histogram: Histogram | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -84,10 +52,24 @@ class TensorRange:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The ranges of a float model's tensors over some samples, in the order of the tensors."""
+    """The ranges of a float model's tensors over some samples, in the order of the tensors.
+
+    estimator, percentile: how the ranges were made; "minmax" is the converter's own way. Errors: InvalidInput for an
+    unknown one, and if another than "minmax" lacks a tensor's histogram.
+    """
 
     tensors: tuple[TensorRange, ...]
     samples: int = 0
+    estimator: str = MINMAX
+    percentile: float | None = None
+
+    def __post_init__(self) -> None:
+        if checked_percentile(self.estimator, self.percentile) != self.percentile:
+            raise InvalidInput(f"estimator='{self.estimator}': the percentile is missing")
+        lacking = [entry.name for entry in self.tensors if (entry.histogram is None) != (self.estimator == MINMAX)]
+        if lacking:
+            what = "has a histogram" if self.estimator == MINMAX else "lacks its histogram"
+            raise InvalidInput(f"estimator='{self.estimator}': tensor '{lacking[0]}' {what}")
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -99,26 +81,61 @@ class Calibration:
         return ranges
 
     def merge(self, other: Calibration) -> Calibration:
-        """The ranges over both sets of samples, as one calibration on all gives. InvalidInput for another model."""
+        """The ranges over both sets of samples, as one calibration on all gives; associative and commutative.
+
+        Of zeros and subnormal numbers it takes the least; which one the converter keeps is a matter of their order.
+        Errors: InvalidInput, naming a tensor, if the calibrations are of different models; if their ranges were not
+        made in the same way.
+        """
+        self._check_same_model(other)
+        if (self.estimator, self.percentile) != (other.estimator, other.percentile):
+            ways = " and the other by ".join(f"'{c.estimator}' {c.percentile or ''}".strip() for c in (self, other))
+            raise InvalidInput(f"one calibration was made by {ways}: such ranges cannot be merged")
         merged = {entry.tensor: entry for entry in self.tensors}
         for entry in other.tensors:
-            mine = merged.get(entry.tensor, entry)
-            if mine.name != entry.name:
-                raise InvalidInput(
-                    f"the calibrations are of different models: tensor {entry.tensor} is '{mine.name}' in one and "
-                    f"'{entry.name}' in the other"
-                )
-            merged[entry.tensor] = replace(mine, min=min(mine.min, entry.min), max=max(mine.max, entry.max))
-        return Calibration(tuple(merged[tensor] for tensor in sorted(merged)), self.samples + other.samples)
+            merged[entry.tensor] = self._merged(merged[entry.tensor], entry) if entry.tensor in merged else entry
+        tensors = tuple(merged[tensor] for tensor in sorted(merged))
+        return replace(self, tensors=tensors, samples=self.samples + other.samples)
+
+    def _merged(self, mine: TensorRange, theirs: TensorRange) -> TensorRange:
+        if mine.histogram is not None and theirs.histogram is not None:
+            return _estimated(mine, mine.histogram.merge(theirs.histogram), self.estimator, self.percentile)
+        low, high = min(mine.min, theirs.min, key=_order), max(mine.max, theirs.max, key=_order)
+        return replace(mine, min=low, max=high)
+
+    def estimate(self, estimator: str, percentile: float | None = None) -> Calibration:
+        """The ranges by another estimator, from the same histograms. InvalidInput if there are none (minmax)."""
+        if self.estimator == MINMAX:
+            raise InvalidInput(f"these ranges were made without histograms; calibrate with estimator='{estimator}'")
+        tensors = tuple(_estimated(e, e.histogram, estimator, percentile) for e in self.tensors if e.histogram)
+        return Calibration(tensors, self.samples, estimator, checked_percentile(estimator, percentile))
+
+    def _check_same_model(self, other: Calibration) -> None:
+        names = {entry.tensor: entry.name for entry in self.tensors}
+        places, theirs = self._places(), other._places()
+        for entry in other.tensors:
+            here, there = names.get(entry.tensor, entry.name), entry.name
+            if here != there:
+                difference = f"tensor {entry.tensor} is '{here}' in one and '{there}' in the other"
+            elif entry.name in theirs and places.get(entry.name, entry.tensor) != entry.tensor:
+                difference = f"'{entry.name}' is tensor {places[entry.name]} in one and {entry.tensor} in the other"
+            else:
+                continue
+            raise InvalidInput(f"the calibrations are of different models: {difference}")
+
+    def _places(self) -> dict[str, int]:
+        """{name: tensor} of the names that occur once."""
+        counts = Counter(entry.name for entry in self.tensors)
+        return {entry.name: entry.tensor for entry in self.tensors if counts[entry.name] == 1}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a JSON file, whole or not at all; numbers as decimals that give back the same float32."""
         write_whole(path, lambda file: file.write(self._to_json().encode("ascii")))
 
     def _to_json(self) -> str:
-        entries = [{"tensor": e.tensor, "name": e.name, "min": e.min, "max": e.max} for e in self.tensors]
-        lines = ",\n".join(f"  {json.dumps(entry, allow_nan=False)}" for entry in entries)
-        head = json.dumps({**FORMAT, "samples": self.samples})[:-1]
+        lines = ",\n".join(f"  {json.dumps(_numbers(entry), allow_nan=False)}" for entry in self.tensors)
+        way = {"estimator": self.estimator, "percentile": self.percentile} if self.estimator != MINMAX else {}
+        head = json.dumps({**FORMAT, "samples": self.samples, **way})[:-1]
         return f'{head}, "tensors": [\n{lines}\n]}}\n'
 
     @classmethod
@@ -131,7 +148,8 @@ class Calibration:
             entries = tuple(_entry(entry) for entry in content["tensors"])
             if len({entry.tensor for entry in entries}) != len(entries):
                 raise ValueError("a tensor occurs twice")
-            return cls(entries, _whole(content["samples"]))
+            way = content.get("estimator", MINMAX), content.get("percentile")
+            return cls(entries, _whole(content["samples"]), *way)
         except FileNotFoundError:
             raise InvalidInput(f"{os.fspath(path)}: there is no such file") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -176,7 +194,18 @@ def _entry(entry: Mapping[str, Any]) -> TensorRange:
     name = entry["name"]
     if not isinstance(name, str):
         raise ValueError("a tensor's name must be a text")
-    return TensorRange(_whole(entry["tensor"]), name, _float32(entry["min"]), _float32(entry["max"]))
+    histogram = Histogram.from_numbers(entry["histogram"]) if "histogram" in entry else None
+    return TensorRange(_whole(entry["tensor"]), name, _float32(entry["min"]), _float32(entry["max"]), histogram)
+
+
+def _numbers(entry: TensorRange) -> dict[str, Any]:
+    numbers = {"tensor": entry.tensor, "name": entry.name, "min": entry.min, "max": entry.max}
+    return numbers if entry.histogram is None else {**numbers, "histogram": entry.histogram.as_numbers()}
+
+
+def _estimated(entry: TensorRange, histogram: Histogram, estimator: str, percentile: float | None) -> TensorRange:
+    low, high = estimated_range(histogram, estimator, percentile)
+    return replace(entry, min=low, max=high, histogram=histogram)
 
 
 def _whole(value: Any) -> int:
@@ -197,227 +226,6 @@ def _float32(value: Any) -> float:
     return narrowed
 
 
-# what an operator does to its inputs' ranges
-
-
-def overwritten_inputs(graph: Graph, sizes: Mapping[int, int]) -> dict[int, int]:
-    """{tensor: the tensor whose values overwrite it}: inputs in whose memory an operator puts its first output.
-
-    sizes: bytes of every tensor that is computed or fed. The first input that is no constant and no graph input, has
-    the output's size (above 4 bytes) and is read once in the whole graph is taken, unless the output is the graph's.
-    """
-    references: dict[int, int] = {}
-    for tensor in (*graph.inputs, *graph.outputs, *(i for operator in graph.operators for i in operator.inputs)):
-        references[tensor] = references.get(tensor, 0) + 1
-    memory: dict[int, int] = {}  # tensor -> the tensor whose memory it has
-    overwritten: dict[int, int] = {}
-
-    def shareable(tensor: int, output: int, changes: bool) -> bool:
-        if tensor < 0 or tensor in graph.inputs or output in graph.outputs or tensor not in sizes:
-            return False
-        same = sizes[tensor] == sizes[output] and sizes[tensor] >= SMALLEST_SHARED and references[tensor] == 1
-        return (same or not changes) and not graph.tensors[tensor].is_variable
-
-    for operator in graph.operators:
-        changes = operator.name in IN_PLACE
-        candidates = IN_PLACE.get(operator.name, IN_PLACE_UNCHANGED.get(operator.name, ()))
-        if not candidates or not operator.outputs or operator.outputs[0] not in sizes:
-            continue
-        output = operator.outputs[0]
-        inputs = [operator.inputs[slot] for slot in candidates if slot < len(operator.inputs)]
-        taken = next((tensor for tensor in inputs if shareable(tensor, output, changes)), None)
-        if taken is None or (changes and references[memory.get(taken, taken)] > 1):
-            continue
-        memory[output] = memory.get(taken, taken)
-        if changes:
-            overwritten[taken] = output
-    return overwritten
-
-
-# the observer
-
-
-@dataclass(slots=True)
-class _Observer:
-    """The running minimum and maximum of every float tensor of one program."""
-
-    model: Model
-    limits: dict[int, tuple[float, float]] = field(default_factory=dict)
-    sizes: dict[int, int] = field(default_factory=dict)
-    warned: set[int] = field(default_factory=set)
-
-    def see(self, tensor: int, value: Value, first: int, samples: int) -> None:
-        """Widens the tensor's range by a block's values; `first`: the number of the block's first sample."""
-        array = value.array
-        self.sizes[tensor] = int(np.prod(value.shape, dtype=np.int64)) * array.dtype.itemsize
-        if array.dtype != np.float32 or not array.size:
-            return
-        low, high = array.min(), array.max()
-        if not (np.isfinite(low) and np.isfinite(high)):
-            self._check(tensor, value, first, samples)
-            array = array[~np.isnan(array)]
-            if not array.size:
-                return
-            low, high = array.min(), array.max()
-        old = self.limits.get(tensor, (FLT_MAX, FLT_MIN))
-        self.limits[tensor] = (min(old[0], float(low) + 0.0), max(old[1], float(high)))
-
-    def _check(self, tensor: int, value: Value, first: int, samples: int) -> None:
-        name = self.model.graph.tensors[tensor].name
-        array = value.array
-        rows = array.reshape(array.shape[0], -1) if value.batched else array.reshape(1, -1)
-        infinite, missing = np.isinf(rows).any(axis=1), np.isnan(rows).any(axis=1)
-        if infinite.any():
-            number = first + min(int(infinite.argmax()), samples - 1)
-            raise InvalidInput(f"sample {number}: tensor '{name}' becomes infinite; no scale can hold that")
-        if tensor not in self.warned:
-            self.warned.add(tensor)
-            number = first + min(int(missing.argmax()), samples - 1)
-            warnings.warn(f"sample {number}: tensor '{name}' holds NaN; such elements are skipped", stacklevel=6)
-
-    def ranges(self) -> dict[int, tuple[float, float]]:
-        """What the converter records: an overwritten input has its operator's output in its range too."""
-        ranges = dict(self.limits)
-        for tensor, by in overwritten_inputs(self.model.graph, self.sizes).items():
-            if tensor in self.limits and by in self.limits:
-                mine, theirs = self.limits[tensor], self.limits[by]
-                ranges[tensor] = (min(mine[0], theirs[0]), max(mine[1], theirs[1]))
-        return ranges
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A program for one shape of the samples, and what was seen in it."""
-
-    program: Program
-    observer: _Observer
-    block: int
-
-    def run(self, samples: list[dict[int, Array]], first: int) -> None:
-        """Runs the samples together. A short block is filled up with its last sample: a matrix product may depend on
-        the number of its rows in the last bit, and a sample's range must not depend on its neighbours."""
-        count, graph = len(samples), self.program.model.graph
-        filled = [*samples, *[samples[-1]] * (self.block - count)]
-        inputs = {index: Value(np.stack([sample[index] for sample in filled]), True) for index in graph.inputs}
-        for index in {index for operator in graph.operators for index in operator.inputs} & set(graph.inputs):
-            self.observer.see(index, inputs[index], first, count)
-        execute(self.program, inputs, self.block, lambda index, value: self.observer.see(index, value, first, count))
-
-
-def calibrate(
-    model: ModelLike,
-    samples: Iterable[Sample],
-    engine: str = "numpy",
-    progress: Callable[[int], object] | None = None,
-) -> Calibration:
-    """The range of every float tensor while the float model runs on the samples, which are read one after another.
-
-    samples: an iterable of samples; a sample is an array with its batch dimension, a list in the order of the model's
-    inputs, or {input name: array}. The first sample sets the shape; a later one may differ where the model's shape is
-    dynamic. Ranges do not depend on the order of the samples. engine: "numpy", refquant's own float kernels.
-    progress: called with the number of samples done. NaN elements are skipped with a warning.
-    Errors: InvalidInput, naming the sample, for a wrong name, number, type or shape, for infinity, or for no samples;
-    UnsupportedModel for an operator that is not built.
-    """
-    model = as_model(model)
-    if engine not in ENGINES:
-        raise InvalidInput(f"engine='{engine}': must be one of {', '.join(ENGINES)}")
-    _check_float(model)
-    runtime = runtime_named(ENGINES[engine])
-    prepared: dict[tuple[Shape, ...], _Prepared] = {}
-    waiting: list[dict[int, Array]] = []
-    current: _Prepared | None = None
-    done = 0
-    for number, sample in enumerate(_iterate(samples)):
-        arrays = _arrays(model, sample, number)
-        shapes = tuple(arrays[index].shape for index in model.graph.inputs)
-        if shapes not in prepared:
-            _check_shapes(model, next(iter(prepared), None), shapes, number)
-            program = prepare(model, runtime, input_shapes=dict(zip(model.graph.inputs, shapes, strict=True)))
-            prepared[shapes] = _Prepared(program, _Observer(model), min(block_size(program), BLOCK_SAMPLES))
-        if current is not None and waiting and (prepared[shapes] is not current or len(waiting) == current.block):
-            current.run(waiting, done)
-            done, waiting = done + len(waiting), []
-            if progress is not None:
-                progress(done)
-        current = prepared[shapes]
-        waiting.append(arrays)
-    if current is None:
-        raise InvalidInput("there are no samples; calibration needs at least one")
-    current.run(waiting, done)
-    done += len(waiting)
-    if progress is not None:
-        progress(done)
-    return _merged(model, [entry.observer.ranges() for entry in prepared.values()], done)
-
-
-def _merged(model: Model, ranges: list[dict[int, tuple[float, float]]], samples: int) -> Calibration:
-    merged: dict[int, tuple[float, float]] = {}
-    for entry in ranges:
-        for tensor, (low, high) in entry.items():
-            old = merged.get(tensor, (low, high))
-            merged[tensor] = (min(old[0], low), max(old[1], high))
-    names = model.graph.tensors
-    return Calibration(
-        tuple(TensorRange(tensor, names[tensor].name, *merged[tensor]) for tensor in sorted(merged)), samples
-    )
-
-
-# samples
-
-
-def _check_float(model: Model) -> None:
-    types = {model.graph.tensors[index].type for operator in model.graph.operators for index in operator.outputs}
-    if not types & {"FLOAT32"}:
-        raise InvalidInput("no operator of the model computes float32; calibration needs the float model")
-
-
-def _iterate(samples: Iterable[Sample]) -> Iterator[Sample]:
-    if isinstance(samples, Mapping | str | bytes) or not isinstance(samples, Iterable):
-        raise InvalidInput(
-            f"samples is a {type(samples).__name__}; it must be an iterable of samples: arrays, lists of arrays or "
-            "{input name: array}"
-        )
-    return iter(samples)
-
-
-def _arrays(model: Model, sample: Sample, number: int) -> dict[int, Array]:
-    """{input tensor: array} of one sample, checked."""
-    graph = model.graph
-    arrays: dict[int, Array] = {}
-    for index, array in _named(model, sample, number).items():
-        tensor = graph.tensors[index]
-        try:
-            arrays[index] = check_array(np.asarray(array), tensor)
-        except (InvalidInput, ValueError) as error:
-            raise InvalidInput(f"sample {number}: {error}") from None
-        shape = arrays[index].shape
-        if len(shape) != len(tensor.shape) or 0 in shape:
-            hint = ", with its batch dimension (x[i : i + 1])" if shape == tensor.shape[1:] else ""
-            raise InvalidInput(
-                f"sample {number}: input '{tensor.name}' takes shape {tensor.shape}, but the array has shape "
-                f"{shape}; give each sample as the model takes it{hint}"
-            )
-    return arrays
-
-
-def _named(model: Model, sample: Sample, number: int) -> dict[int, Array]:
-    try:
-        return dict(named_inputs(model, sample))
-    except InvalidInput as error:
-        raise InvalidInput(f"sample {number}: {error}") from None
-
-
-def _check_shapes(model: Model, first: tuple[Shape, ...] | None, shapes: tuple[Shape, ...], number: int) -> None:
-    """The first sample may have any batch; a later one may differ from it only in dynamic dimensions."""
-    for position, (index, shape) in enumerate(zip(model.graph.inputs, shapes, strict=True)):
-        tensor = model.graph.tensors[index]
-        wanted = tensor.shape if first is None else first[position]
-        signature = tensor.shape_signature if tensor.shape_signature is not None else tensor.shape
-        for dim, size in enumerate(shape):
-            free = signature[dim] == -1 or (first is None and dim == 0)
-            if size != wanted[dim] and not free:
-                raise InvalidInput(
-                    f"sample {number}: input '{tensor.name}' has shape {shape}, but "
-                    + (f"the model takes {wanted}" if first is None else f"the first sample had {wanted}")
-                )
+def _order(value: float) -> tuple[float, float]:
+    """Orders -0.0 before 0.0."""
+    return value, math.copysign(1, value)

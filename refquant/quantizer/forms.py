@@ -27,6 +27,7 @@ from refquant.quantizer.propagate import (
     is_worked,
     rule_of,
 )
+from refquant.quantizer.why import Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Form:
     made: str
     source: int | None = None
     unsigned: bool = False  # uint8 instead of int8: zero point + 128
-    origin: str = "tensor"
+    origin: str = ""
+    named: int | None = None  # the tensor that gives the name, if it is another
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +56,33 @@ class Requantize:
     produced: Parameters
     parameters: Parameters
     users: tuple[Use, ...]  # empty: all readers
+    why: Why  # who asked, and whose parameters they are
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The forms by number (a form's source has a smaller one), what reads and makes them, and what was moved.
 
-    `requantize`: by form. `folded`: tensors whose free producer got other parameters than the tensor's own. `carried`:
-    operators that became int8 because a DEQUANTIZE moved behind them -> the parameters of operand and result.
+    `input_origins`: of each graph input, whether its parameters come from its "range", "spread" to it or are not ("").
+    `copies`: of each float constant the forms of its copies, in the order in which they stand there (-1: nothing reads
+    it), and whether the copy has parameters, used or not. `requantize`: by form. `produced`: tensors that are made with other parameters than spread to them, and why: the
+    producer has fixed ones, and readers see the others through a QUANTIZE, or all readers asked for the same others.
+    `carried`: operators that became int8 as a DEQUANTIZE moved behind them -> the parameters of operand and result.
     """
 
     forms: Mapping[int, Form]
     reads: Mapping[Use, int]  # operand or graph output -> form
     results: Mapping[tuple[int, int], int]  # (operator, result) -> form
+    input_origins: tuple[str, ...]
+    copies: Mapping[int, list[tuple[int, bool]]]
     requantize: Mapping[int, Requantize]
-    folded: Mapping[int, Parameters]
+    produced: Mapping[int, tuple[Parameters, Why]]
     carried: Mapping[int, Parameters]
+
+
+def input_form(plan: Plan, tensor: int) -> int:
+    """The form as which the graph input is fed."""
+    return next(number for number, form in plan.forms.items() if form.tensor == tensor and form.made == "input")
 
 
 def plan_forms(graph: Graph, spread: Spread, is_int8: Mapping[int, bool], input_type: str, output_type: str) -> Plan:
@@ -88,14 +101,23 @@ class _Planner:
         self.forms: list[Form] = []
         self.reads: dict[Use, int] = {}
         self.results: dict[tuple[int, int], int] = {}
+        self.copies: dict[int, list[tuple[int, bool]]] = {}
         self.requantize: dict[int, Requantize] = {}
-        self.folded: dict[int, Parameters] = {}
+        self.produced: dict[int, tuple[Parameters, Why]] = {}
         self.carried: dict[int, Value] = {}  # operator -> its operand
         self.carried_parameters: dict[int, Parameters] = {}
         self.carry()
 
     def reads_int8(self, use: Use) -> bool:
-        return use.operator is not None and (self.is_int8[use.operator] or self.is_carried(use))
+        if use.operator is None:
+            return False
+        return self.is_int8[use.operator] or self.is_carried(use) or self.is_read_as_int8(use)
+
+    def is_read_as_int8(self, use: Use) -> bool:
+        """Whether an operator that stays float takes the operand as int8 all the same."""
+        if use.operator is None or rule_of(self.graph.operators[use.operator]).always != use.operand:
+            return False
+        return is_quantized(self.graph, self.spread.slots[use])
 
     def is_carried(self, use: Use) -> bool:
         return use.operator in self.carried
@@ -132,22 +154,33 @@ class _Planner:
                     continue
                 use = Use(position, slots[0])
                 value = self.spread.slots[use]
-                smaller = self.elements(operator.outputs[0]) < self.elements(value.tensor)
+                result = operator.outputs[0]
+                smaller = self.is_ranked(result) and self.elements(result) < self.elements(value.tensor)
                 if smaller and self.is_dequantized_only_for(value, use):
                     self.carried[position] = value
                     moved = True
 
     def is_dequantized_only_for(self, value: Value, use: Use) -> bool:
         """Whether one DEQUANTIZE stands at the value and only this operand reads it."""
-        readers = [other for other in value.uses if not self.reads_int8(other)]
+        requests = [request.users for request in self.asked(value) if request.users]
+        own_form = next((users for users in requests if use in users), None)
+        elsewhere = [other for users in requests for other in users if users is not own_form]
+        together = own_form or [other for other in value.uses if other not in elsewhere]
+        readers = [other for other in together if not self.reads_int8(other)]
         if value.constant is not None or readers != [use]:
             return False
+        if own_form is not None:
+            return is_quantized(self.graph, value)
         if value.producer is None:
             return is_quantized(self.graph, value)
         if value.producer in self.carried:
             return not (is_quantized(self.graph, value) and len(readers) < len(value.uses))
         own = any(not request.users for request in self.asked(value))
         return self.is_int8[value.producer] or (own and is_quantized(self.graph, value))
+
+    def is_ranked(self, tensor: int) -> bool:
+        """Whether the file says how many dimensions the tensor has: none may mean that they are not known."""
+        return bool(self.graph.tensors[tensor].shape) or self.graph.tensors[tensor].has_rank
 
     def elements(self, tensor: int) -> int:
         """The number of elements, a dynamic dimension counting as 1."""
@@ -164,9 +197,8 @@ class _Planner:
         for tensor in self.graph.inputs:
             for value in by_tensor.get(tensor, ()):
                 self.plan_input(value)
-        for value in self.spread.values:
-            if value.constant is not None:
-                self.plan_constant(value)
+        for values in by_tensor.values():
+            self.plan_constants([value for value in values if value.constant is not None])
         for position, operator in enumerate(self.graph.operators):
             for number, tensor in enumerate(operator.outputs):
                 if (position, number) in self.spread.results:
@@ -181,8 +213,10 @@ class _Planner:
             {number: form for number, form in enumerate(self.forms) if used[number]},
             self.reads,
             self.results,
+            tuple(self.origin(value) for tensor in self.graph.inputs for value in by_tensor.get(tensor, [None])),
+            self.copies,
             {number: request for number, request in self.requantize.items() if used[number]},
-            self.folded,
+            self.produced,
             self.carried_parameters,
         )
 
@@ -196,21 +230,47 @@ class _Planner:
         origin = "range" if value.calibrated else "spread"
         if self.input_type == "float32":
             raw = self.form(Form(value.tensor, None, "input"))
-            self.plan_readers(value, raw, self.form(Form(value.tensor, main, "QUANTIZE", raw, origin=origin)), raw)
+            quantized = self.form(Form(value.tensor, main, "QUANTIZE", raw, origin=origin))
+            self.read_as_outputs(value, quantized)
+            self.plan_readers(value, raw, quantized, raw)
         elif self.input_type == "int8":
-            self.plan_readers(value, None, self.form(Form(value.tensor, main, "input")), None)
+            quantized = self.form(Form(value.tensor, main, "input"))
+            self.read_as_outputs(value, quantized)
+            self.plan_readers(value, None, quantized, None)
         else:
             unsigned = self.form(Form(value.tensor, main, "input", unsigned=True))
             quantized = self.form(Form(value.tensor, main, "QUANTIZE", unsigned, origin=origin))
+            self.read_as_outputs(value, quantized)
             self.plan_readers(value, unsigned, quantized, None)
 
-    def plan_constant(self, value: Value) -> None:
-        int8 = [use for use in value.uses if self.reads_int8(use)]
-        others = [use for use in value.uses if not self.reads_int8(use)]
-        if int8:
-            self.read(int8, self.form(Form(value.tensor, value.parameters, "constant")))
-        if others:
-            self.read(others, self.form(Form(value.tensor, None, "constant")))
+    def read_as_outputs(self, value: Value, quantized: int) -> None:
+        """A graph input that is an output too is given out as int8, unless float32 is asked for."""
+        if self.output_type != "float32":
+            self.read([use for use in value.uses if use.operator is None], quantized)
+
+    def plan_constants(self, copies: list[Value]) -> None:
+        """One constant and its copies, from the first that stands there to the last. Copies left float are one."""
+        as_it_was: int | None = None
+        behind = [value for value in copies if value.beside > 0]
+        for value in (*sorted((v for v in copies if v.beside <= 0), key=lambda v: v.beside), *reversed(behind)):
+            int8 = [use for use in value.uses if self.reads_int8(use)]
+            others = [use for use in value.uses if not self.reads_int8(use)]
+            made = self.copies.setdefault(value.tensor, [])
+            if int8:
+                made.append((self.form(Form(value.tensor, value.parameters, "constant")), True))
+                self.read(int8, made[-1][0])
+            if others:
+                as_it_was = self.form(Form(value.tensor, None, "constant")) if as_it_was is None else as_it_was
+                made.append((as_it_was, value.parameters is not None))
+                self.read(others, as_it_was)
+            if not value.uses:
+                made.append((-1, False))
+
+    def origin(self, value: Value | None) -> str:
+        """Where the value's parameters come from; "" if it has none."""
+        if value is None or not (value.unread or is_quantized(self.graph, value)):
+            return ""
+        return "range" if value.calibrated or value.unread else "spread"
 
     def plan_result(self, value: Value, position: int, number: int) -> None:
         own = [request.parameters for request in self.asked(value) if not request.users]
@@ -218,7 +278,7 @@ class _Planner:
         if self.is_int8[position]:
             assert main is not None
             if not own and self.folds_into_producer(value, position):
-                main = self.folded[value.tensor] = value.requantizations[0].parameters
+                main = self.fold(value)
                 value = replace(value, parameters=main, requantizations=[])
             produced = self.form(Form(value.tensor, own[0] if own else main, "operator"))
             self.results[position, number] = produced
@@ -235,9 +295,14 @@ class _Planner:
                     self.read(carried, self.results[position, number])
                 return
             assert main is not None
-            produced = self.form(Form(value.tensor, own[0] if own else main, "QUANTIZE", raw, origin=origin))
+            produced = self.results[position, number]
+            if position not in self.carried:  # a QUANTIZE behind a DEQUANTIZE goes, whatever its parameters
+                first = own[0] if own else main
+                produced = self.form(Form(value.tensor, first, "QUANTIZE", raw, origin="spread" if own else origin))
         if own:  # the producer keeps what it asked for; all readers see what was there before
-            quantized = self.requantized(value, produced, main, ())
+            assert value.why is not None
+            self.produced[value.tensor] = own[0], next(r.why for r in self.asked(value) if not r.users)
+            quantized = self.requantized(value, produced, main, (), value.why, origin)
             self.plan_readers(value, produced, quantized, None)
         else:
             self.plan_readers(value, raw, produced, raw)
@@ -251,14 +316,25 @@ class _Planner:
         produced = self.results[position, number]
         self.forms[produced] = Form(value.tensor, parameters, "operator")
         self.carried_parameters[position] = parameters
-        origin = "range" if operand.calibrated else "spread"
-        return self.form(Form(value.tensor, None, "DEQUANTIZE", produced, origin=origin))
+        while operand.producer in self.carried:  # it is still the first one's DEQUANTIZE
+            operand = self.carried[operand.producer]
+        named = operand.producer is not None and not operand.calibrated  # after the operator that computes the operand
+        origin = "spread" if named else "range"
+        return self.form(Form(value.tensor, None, "DEQUANTIZE", produced, origin=origin, named=operand.tensor))
 
     def folds_into_producer(self, value: Value, position: int) -> bool:
         """All readers ask a free operator's result for the same other parameters: it just gets them."""
         rule, asked = rule_of(self.graph.operators[position]), self.asked(value)
         free = rule.quantizable and not rule.same_scale and rule.fixed_output is None
         return free and len(asked) == 1 and set(value.uses) <= set(asked[0].users)
+
+    def fold(self, value: Value) -> Parameters:
+        """The parameters that all readers ask of a free operator's result, which it then just gets."""
+        (request,) = self.asked(value)
+        text = f"asked by all that read it, in place of its own; {request.why}"
+        why = Why("asked", text, request.why.operator, request.why.tensors)
+        self.produced[value.tensor] = request.parameters, why
+        return request.parameters
 
     # readers
 
@@ -270,7 +346,7 @@ class _Planner:
         """
         for request in self.asked(value):
             if request.users:
-                form = self.requantized(value, main, request.parameters, tuple(request.users))
+                form = self.requantized(value, main, request.parameters, tuple(request.users), request.why, "spread")
                 self.read_form(request.users, form, None, None, "spread")
         origin = "range" if value.calibrated else "spread"
         self.read_form([use for use in value.uses if use not in self.reads], main, before, raw, origin)
@@ -298,11 +374,13 @@ class _Planner:
         for use in uses:
             self.reads[use] = form
 
-    def requantized(self, value: Value, source: int, parameters: Parameters, users: tuple[Use, ...]) -> int:
-        form = self.form(Form(value.tensor, parameters, "QUANTIZE", source, origin="spread"))
+    def requantized(
+        self, value: Value, source: int, parameters: Parameters, users: tuple[Use, ...], why: Why, origin: str
+    ) -> int:
+        form = self.form(Form(value.tensor, parameters, "QUANTIZE", source, origin=origin))
         produced, name = self.forms[source].parameters, self.graph.tensors[value.tensor].name
         assert produced is not None
-        self.requantize[form] = Requantize(value.tensor, name, produced, parameters, users)
+        self.requantize[form] = Requantize(value.tensor, name, produced, parameters, users, why)
         return form
 
     # the rest

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from refquant.errors import InvalidInput, NotQuantizable
 from refquant.model.graph import Model
-from refquant.quantizer.apply import apply
 from refquant.quantizer.calibration import Calibration
 from refquant.quantizer.decide import Decision, decide
-from refquant.quantizer.propagate import spread_parameters
+from refquant.quantizer.denied import denied_operators
+from refquant.quantizer.propagate import float_operands, in_words, rule_of, spread_parameters
 
 IO_TYPES = ("float32", "int8", "uint8")
 
@@ -28,13 +28,18 @@ OWN_RECIPES = (
 
 @dataclass(frozen=True, slots=True)
 class Int8Options:
-    """How to quantize. `allow_float`: operators without an int8 form stay float, else they are an error."""
+    """How to quantize. `allow_float`: operators without an int8 form stay float, else they are an error.
+
+    `denied_ops`: ops that stay float; `denied_names`: tensors whose operators stay float.
+    """
 
     input_type: str = "float32"
     output_type: str = "float32"
     per_channel: bool = True
     per_channel_dense: bool = True
     allow_float: bool = True
+    denied_ops: tuple[str, ...] = ()
+    denied_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, type_ in (("input_type", self.input_type), ("output_type", self.output_type)):
@@ -48,20 +53,28 @@ def decide_int8(model: Model, calibration: Calibration, options: Int8Options | N
     _check_model(model)
     if not calibration.tensors:
         raise NotQuantizable("the calibration holds no range: the samples gave no number other than NaN")
+    denied = denied_operators(model.graph, options.denied_ops, options.denied_names)
     spread = spread_parameters(model, calibration.for_model(model), options.per_channel, options.per_channel_dense)
-    decision = decide(model, spread, options.input_type, options.output_type)
-    if decision.float_operators and not options.allow_float:
-        first = decision.float_operators[0]
-        raise NotQuantizable(
-            f"operator {first.operator} ({first.name}) would stay float: {first.why}; "
-            f"{len(decision.float_operators)} in all, allow_float=True accepts them"
-        )
+    decision = decide(model, spread, denied, options.input_type, options.output_type)
+    if not options.allow_float:
+        _refuse_float(model, decision)
     return decision
 
 
-def quantize_int8(model: Model, calibration: Calibration, options: Int8Options | None = None) -> Model:
-    """decide, then apply."""
-    return apply(model, decide_int8(model, calibration, options))
+def _refuse_float(model: Model, decision: Decision) -> None:
+    """NotQuantizable, naming every operator that stays float or whose int8 form LiteRT does not run."""
+    float_operators = {f.operator: f"stays float: {f.why}" for f in decision.float_operators}
+    without_kernel = {
+        position: "becomes int8, but LiteRT has no int8 kernel of it"
+        for position, operator in enumerate(model.graph.operators)
+        if position not in float_operators and not rule_of(operator).kernel and float_operands(model.graph, operator)
+    }
+    refused = dict(sorted({**float_operators, **without_kernel}.items()))
+    if refused:
+        rows = "; ".join(f"{in_words(model.graph, position)} {why}" for position, why in refused.items())
+        raise NotQuantizable(
+            f"{len(refused)} of the operators would not run on integers, as allow_float=False asks: {rows}"
+        )
 
 
 def _check_model(model: Model) -> None:

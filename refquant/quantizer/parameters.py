@@ -99,6 +99,14 @@ def weight_parameters(values: Array, axis: int | None) -> Parameters:
     return Parameters("INT8", tuple(map(float, scale)), (0,) * len(scale), axis, narrow=True)
 
 
+def weight_parameters_float64(values: Array, axis: int | None) -> Parameters:
+    """s = f64(2 r / 254), r = max|w|, 2 r at least 1e-6; not narrowed: dynamic range quantizes with it as it is."""
+    others = None if axis is None else tuple(dim for dim in range(values.ndim) if dim != axis)
+    width = 2 * np.atleast_1d(np.abs(values).max(axis=others, initial=0).astype(np.float64))
+    scale = np.where(width <= NEAR_ZERO, NEAR_ZERO, width) / (2 * NARROW)
+    return Parameters("INT8", tuple(map(float, scale)), (0,) * len(scale), axis, narrow=True)
+
+
 def bias_parameters(factors: tuple[Parameters, Parameters], rank: int = 1) -> Parameters:
     """s = f32(f64(s_input * s_weights)), per channel (on the last dimension) if one factor is; zero point 0, int32."""
     product = np.asarray(factors[0].scale, np.float64) * np.asarray(factors[1].scale, np.float64)

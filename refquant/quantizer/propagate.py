@@ -25,10 +25,12 @@ from refquant.quantizer.parameters import (
     weight_parameters,
 )
 from refquant.quantizer.rules import OP_RULES, PER_TENSOR, OpRule
+from refquant.quantizer.why import Why, called
 
 Range = tuple[float, float]
 
 NO_RULE = OpRule(quantizable=False)
+COMMUTATIVE = ("ADD", "ADD_N", "EQUAL", "MAXIMUM", "MINIMUM", "MUL", "NOT_EQUAL")  # tfl_ops.td
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,6 +47,7 @@ class Requantization:
 
     parameters: Parameters
     users: list[Use]  # empty: its producer asked, and keeps them; else these readers asked
+    why: Why
 
 
 @dataclass(slots=True, eq=False)
@@ -54,10 +57,12 @@ class Value:
     tensor: int
     producer: int | None = None  # the operator that computes it; None for inputs and constants
     constant: Array | None = None
+    beside: int = 0  # of a copy of a constant: whether it stands before (-1) or behind (1) what it copies
     uses: list[Use] = field(default_factory=list)  # in the order in which the converter pushes them
     parameters: Parameters | None = None
     calibrated: bool = False  # its parameters come from its own range and never change
-    why: str = ""
+    unread: bool = False  # it has a range of its own, but nothing reads it
+    why: Why | None = None  # of the parameters
     requantizations: list[Requantization] = field(default_factory=list)
 
 
@@ -147,21 +152,22 @@ def _producers(graph: Graph) -> dict[int, int]:
 
 
 def _constants(model: Model) -> dict[int, Array]:
-    """The float constants that operators read. One that is NaN or infinite in its first element is left alone later."""
+    """The float constants that are read. One that is NaN or infinite in its first element is left alone later."""
     graph = model.graph
     constants: dict[int, Array] = {}
-    for position, operator in enumerate(graph.operators):
-        for index in operator.inputs:
-            tensor = graph.tensors[index] if index >= 0 else None
-            if tensor is None or tensor.type != "FLOAT32" or index in constants:
+    reads = [(in_words(graph, n), index) for n, operator in enumerate(graph.operators) for index in operator.inputs]
+    for where, index in (*reads, *((f"graph output {n}", index) for n, index in enumerate(graph.outputs))):
+        tensor = graph.tensors[index] if index >= 0 else None
+        if tensor is None or tensor.type != "FLOAT32" or index in constants:
+            continue
+        value = model.constant(tensor)
+        if value is None:
+            continue
+        if value.size and np.isfinite(value.flat[0]) and not np.isfinite(value).all():
+            if where.startswith("graph output"):
                 continue
-            value = model.constant(tensor)
-            if value is None:
-                continue
-            if value.size and np.isfinite(value.flat[0]) and not np.isfinite(value).all():
-                where = in_words(graph, position)
-                raise NotQuantizable(f"{where}: constant '{tensor.name}' holds NaN or infinity; remove it first")
-            constants[index] = value
+            raise NotQuantizable(f"{where}: constant '{tensor.name}' holds NaN or infinity; remove it first")
+        constants[index] = value
     return constants
 
 
@@ -171,6 +177,7 @@ def _values(model: Model, kept: frozenset[int], ranges: Mapping[int, Range]) -> 
     by_tensor: dict[int, Value] = {}
     by_content: dict[tuple[tuple[int, ...], bytes], Value] = {}
     slots: dict[Use, Value] = {}
+    reads: dict[int, list[Use]] = {}
     values: list[Value] = []
 
     def value_of(tensor: int) -> Value:
@@ -187,7 +194,7 @@ def _values(model: Model, kept: frozenset[int], ranges: Mapping[int, Range]) -> 
         if tensor in kept:
             value.parameters, value.calibrated = _calibrated(graph, tensor, ranges[tensor]), True
             low, high = map(np.float32, ranges[tensor])
-            value.why = f"calibrated: the range [{low!s}, {high!s}]"
+            value.why = Why("calibrated", f"calibrated: the range [{low!s}, {high!s}]", None, (tensor,))
         by_tensor[tensor] = value
         values.append(value)
         return value
@@ -198,16 +205,21 @@ def _values(model: Model, kept: frozenset[int], ranges: Mapping[int, Range]) -> 
     for position, operator in enumerate(graph.operators):
         for slot in float_operands(graph, operator):
             slots[Use(position, slot)] = value_of(operator.inputs[slot])
-            slots[Use(position, slot)].uses.insert(0, Use(position, slot))
+            reads.setdefault(operator.inputs[slot], []).append(Use(position, slot))
         for tensor in operator.outputs:
             if graph.tensors[tensor].type == "FLOAT32":
                 value_of(tensor)
     for number, tensor in enumerate(graph.outputs):
-        if tensor in by_tensor:
-            by_tensor[tensor].uses.insert(0, Use(None, number))
+        if tensor in by_tensor or tensor in constants:
+            value_of(tensor)
+            reads.setdefault(tensor, []).append(Use(None, number))
+    for tensor in ranges.keys() & by_tensor.keys() - reads.keys():
+        by_tensor[tensor].unread = True
+    for tensor, uses in reads.items():
+        _take_uses(by_tensor[tensor], uses, tensor in ranges)
     for value in values:
-        if value.tensor in ranges:  # replacing a range by its parameters, or dropping it, turns the list of uses round
-            value.uses.reverse()
+        if value.constant is not None:
+            value.uses[:] = _commutative_first(graph, value.uses)
     results = {
         (position, number): by_tensor[tensor]
         for position, operator in enumerate(graph.operators)
@@ -215,6 +227,26 @@ def _values(model: Model, kept: frozenset[int], ranges: Mapping[int, Range]) -> 
         if tensor in by_tensor
     }
     return Spread(tuple(values), slots, results)
+
+
+def _take_uses(value: Value, uses: list[Use], has_range: bool) -> None:
+    """Adds a tensor's uses, given in the graph's order, to the value's in the converter's order.
+
+    A list of uses begins with the last one. To replace a tensor turns the list round: a range by its parameters (or by
+    nothing), a constant when it is read, and an equal constant once more when it joins the first one.
+    """
+    turned = has_range or (value.constant is not None and not value.uses)
+    value.uses[:0] = uses if turned else reversed(uses)
+
+
+def _commutative_first(graph: Graph, uses: list[Use]) -> list[Use]:
+    """A constant's uses, once the converter has tried to take constants to the right in commutative operators.
+
+    Even where nothing moves, it takes those operands out and puts them back, the last operator first.
+    """
+    touched = [use for use in uses if use.operator is not None and graph.operators[use.operator].name in COMMUTATIVE]
+    touched.sort(key=lambda use: (use.operator, -use.operand))
+    return touched + [use for use in uses if use not in touched]
 
 
 def _calibrated(graph: Graph, tensor: int, limits: Range) -> Parameters:
@@ -257,10 +289,10 @@ class _Worklist:
                     if self.weights.get(value) is None:
                         self.weights[value] = use if is_weight else None
                 elif several:
-                    self._copy(value, use)
+                    self._copy(value, use, beside=-1)
 
-    def _copy(self, value: Value, use: Use) -> Value:
-        copy = Value(value.tensor, None, value.constant, [use])
+    def _copy(self, value: Value, use: Use, beside: int) -> Value:
+        copy = Value(value.tensor, None, value.constant, beside, [use])
         value.uses.remove(use)
         self.values.append(copy)
         self.slots[use] = copy
@@ -283,11 +315,11 @@ class _Worklist:
         operator = self.graph.operators[position]
         rule = rule_of(operator)
         if rule.same_scale:
-            parameters = self._shared(position)
-            if parameters is None:
+            found = self._shared(position)
+            if found is None:
                 self.done.discard(position)
                 return
-            why = f"one scale for all operands and results of {in_words(self.graph, position)}"
+            parameters, why = found
             for slot in float_operands(self.graph, operator):
                 self._set_operand(Use(position, slot), parameters, why)
             for value in self._results(position):
@@ -295,7 +327,7 @@ class _Worklist:
         if rule.fixed_output is not None and rule.quantizable:
             fixed = Parameters("INT8", (rule.fixed_output.scale,), (rule.fixed_output.zero_point,))
             for value in self._results(position):
-                self._set_result(value, fixed, f"fixed by {in_words(self.graph, position)}")
+                self._set_result(value, fixed, Why("fixed", f"fixed by {in_words(self.graph, position)}", position))
         if rule.bias is not None and rule.quantizable:
             self._set_bias(position, rule)
 
@@ -304,25 +336,31 @@ class _Worklist:
             if (position, number) in self.results:
                 yield self.results[position, number]
 
-    def _shared(self, position: int) -> Parameters | None:
+    def _shared(self, position: int) -> tuple[Parameters, Why] | None:
         """The parameters a same-scale operator gives all its tensors; None while no neighbour has any."""
         operator = self.graph.operators[position]
-        operands = [self.slots[Use(position, slot)] for slot in float_operands(self.graph, operator)]
-        results = list(self._results(position))
+        operands = [(self.slots[Use(position, slot)], f"input {slot}") for slot in float_operands(self.graph, operator)]
+        results = [(value, f"output {number}") for number, value in enumerate(self._results(position))]
         one_operand = len(operator.inputs) == 1 and operator.name != "RESHAPE"  # a RESHAPE's shape counts, even implied
         one_result = len(operator.outputs) == 1
         for fixed in (True, False):
-            known = [value for value in operands if value.parameters is not None and value.calibrated == fixed]
-            given = [value for value in results if value.parameters is not None and value.calibrated == fixed]
+            known = [place for place in operands if place[0].parameters is not None and place[0].calibrated == fixed]
+            given = [place for place in results if place[0].parameters is not None and place[0].calibrated == fixed]
             if one_operand and known:
-                return known[0].parameters
+                return self._inherited(position, *known[0])
             if one_result and given:
-                return given[-1].parameters
+                return self._inherited(position, *given[-1])
             if known or given:
-                return [*known, *given][0].parameters
+                return self._inherited(position, *[*known, *given][0])
         return None
 
-    def _set_operand(self, use: Use, parameters: Parameters, why: str, override: bool = False) -> None:
+    def _inherited(self, position: int, source: Value, place: str) -> tuple[Parameters, Why]:
+        assert source.parameters is not None
+        name = called(self.graph.tensors[source.tensor].name)
+        text = f"inherited: {in_words(self.graph, position)} has one scale, that of its {place} {name}"
+        return source.parameters, Why("inherited", text, position, (source.tensor,))
+
+    def _set_operand(self, use: Use, parameters: Parameters, why: Why, override: bool = False) -> None:
         value = self.slots[use]
         if value.parameters == parameters:
             return
@@ -331,7 +369,7 @@ class _Worklist:
                 if asked.parameters == parameters:
                     asked.users.append(use)
                     return
-            value.requantizations.append(Requantization(parameters, [use]))
+            value.requantizations.append(Requantization(parameters, [use], why))
             return
         value.parameters, value.why = parameters, why
         if value.constant is not None:
@@ -339,11 +377,11 @@ class _Worklist:
         elif value.producer is not None:
             self.stack.append(value.producer)
 
-    def _set_result(self, value: Value, parameters: Parameters, why: str) -> None:
+    def _set_result(self, value: Value, parameters: Parameters, why: Why) -> None:
         if value.parameters == parameters:
             return
         if value.parameters is not None:
-            value.requantizations.append(Requantization(parameters, []))
+            value.requantizations.append(Requantization(parameters, [], why))
             return
         value.parameters, value.why = parameters, why
         self.stack += [use.operator for use in value.uses if use.operator is not None]
@@ -355,7 +393,8 @@ class _Worklist:
         assert value.constant is not None
         use = self.weights[value]
         if use is None:
-            self._set_result(value, constant_parameters(value.constant), "the range of the constant's values")
+            why = Why("constant", "the range of the constant's values, zero included", None, (value.tensor,))
+            self._set_result(value, constant_parameters(value.constant), why)
             return
         assert use.operator is not None
         operator = self.graph.operators[use.operator]
@@ -367,7 +406,8 @@ class _Worklist:
             return
         parameters = weight_parameters(value.constant, rule.axis if per_channel else None)
         how = f"one scale per index of dim {rule.axis}" if per_channel else "one scale"
-        self._set_result(value, parameters, f"weights of {in_words(self.graph, use.operator)}: {how}, max |w| / 127")
+        text = f"weights of {in_words(self.graph, use.operator)}: {how}, max |w| / 127"
+        self._set_result(value, parameters, Why("weights", text, use.operator, (value.tensor,)))
 
     def _set_bias(self, position: int, rule: OpRule) -> None:
         """The bias takes the product of the input's and the weights' scales, larger where a value would overflow."""
@@ -385,21 +425,36 @@ class _Worklist:
                 return
             rank = 1 if bias.constant is None else bias.constant.ndim
             parameters = bias_parameters((known[0], known[1]), rank)
-        why = f"bias of {in_words(self.graph, position)}: input scale times weight scale"
+        channels = len(parameters.scale)
+        shape = () if bias.constant is None else bias.constant.shape
+        if bias.constant is not None and channels > 1 and (shape[-1:] != (channels,) or bias.constant.size != channels):
+            where = in_words(self.graph, position)
+            raise NotQuantizable(f"{where}: its bias has shape {shape}, its weights have {channels} channels")
+        read = tuple(value.tensor for value in factors if value is not None)
+        product = " times ".join(f"the scale of {called(self.graph.tensors[tensor].name)}" for tensor in read)
+        text = f"bias of {in_words(self.graph, position)}: {product}"
         guarded = self._guarded(position, rule, bias, parameters)
         if guarded is None:
-            self._set_operand(use, parameters, why)
+            self._set_operand(use, parameters, Why("bias", text, position, read))
             return
-        reason = "raised where |bias| would exceed 2^30 - 1 steps"
-        self._set_operand(use, guarded[0], f"{why}, {reason}")
+        raised = tuple(i for i, scale in enumerate(parameters.scale) if guarded[0].scale[i] != scale)
+        of = "" if len(parameters.scale) == 1 else f" of {len(raised)} of {len(parameters.scale)} channels"
+        guard = f"the scale{of} raised, as |bias| would exceed 2^30 - 1 steps"
+        self._set_operand(use, guarded[0], Why("bias", f"{text}; {guard}", position, read, raised))
+        self._raise_weights(position, rule, guarded[1], guard, raised)
+
+    def _raise_weights(
+        self, position: int, rule: OpRule, parameters: Parameters, guard: str, raised: tuple[int, ...]
+    ) -> None:
+        """Weights whose scale follows the bias; a copy of them if others read them too."""
         assert rule.weights is not None
-        weights_use = Use(position, rule.weights.operand)
-        weights = self.slots[weights_use]
+        use = Use(position, rule.weights.operand)
+        weights = self.slots[use]
         if len(weights.uses) > 1:
-            weights = self._copy(weights, weights_use)
+            weights = self._copy(weights, use, beside=1)
             self.done.add(weights)
-        why = f"weights of {in_words(self.graph, position)}: scale {reason}"
-        self._set_operand(weights_use, guarded[1], why, override=True)
+        text = f"weights of {in_words(self.graph, position)}: max |w| / 127; {guard}"
+        self._set_operand(use, parameters, Why("weights", text, position, (weights.tensor,), raised), override=True)
 
     def _guarded(
         self, position: int, rule: OpRule, bias: Value, parameters: Parameters
@@ -431,5 +486,6 @@ def spread_parameters(
         for tensor, limits in ranges.items()
         if graph.tensors[tensor].type == "FLOAT32" and tensor not in constants
     }
-    kept = drop_redundant_ranges(graph, observed)
+    read = {tensor for operator in graph.operators for tensor in operator.inputs} | {*graph.outputs}
+    kept = drop_redundant_ranges(graph, observed) & read  # a range that nothing reads still makes others redundant
     return _Worklist(graph, _values(model, kept, observed), per_channel, per_channel_dense).run()

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from refquant.arithmetic.affine import steps_by_division
-from refquant.arithmetic.float_product import sequential_product
+from refquant.arithmetic.float_functions import elu, expf, logf, logistic, tanhf
+from refquant.arithmetic.float_product import add_sequential_product, sequential_product
+from refquant.arithmetic.power import powf
 from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
     FLOAT64_ROUND,
+    INT64_SINGLE_ROUNDING,
     effective_scale_float32_product,
     effective_scale_float64,
 )
+from refquant.arithmetic.row_quantization import (
+    not_negated,
+    quantize_rows_asymmetric,
+    quantize_rows_symmetric,
+    row_sums_in_int16_lanes,
+    scale_by_filter_then_input,
+    scale_by_product,
+)
+from refquant.arithmetic.trigonometry import cosf, sinf
 from refquant.kernels.table import KERNELS
 from refquant.runtimes.runtime import Runtime
 
@@ -18,17 +30,43 @@ TFLITE_REF = Runtime(
     kernels=KERNELS,
     arithmetic={
         "float.product": sequential_product,
+        "float.added_product": add_sequential_product,
+        "COS.function": cosf,
+        "ELU.function": elu,
+        "EXP.function": expf,
+        "LOG.function": logf,
+        "LOGISTIC.function": logistic,
+        "POW.function": powf,
+        "SIN.function": sinf,
+        "TANH.function": tanhf,
         # convolution, dense, pooling
         "CONV_2D.requantizer": DOUBLE_ROUNDING,
+        "CONV_2D.int64_requantizer": INT64_SINGLE_ROUNDING,
         "CONV_2D.effective_scale": effective_scale_float64,
+        "CONV_2D.uint8_effective_scale": effective_scale_float32_product,
         "DEPTHWISE_CONV_2D.requantizer": DOUBLE_ROUNDING,
+        "DEPTHWISE_CONV_2D.int64_requantizer": INT64_SINGLE_ROUNDING,
         "DEPTHWISE_CONV_2D.effective_scale": effective_scale_float64,
+        "DEPTHWISE_CONV_2D.uint8_effective_scale": effective_scale_float32_product,
         "TRANSPOSE_CONV.requantizer": DOUBLE_ROUNDING,
+        "TRANSPOSE_CONV.int64_requantizer": INT64_SINGLE_ROUNDING,
         "TRANSPOSE_CONV.effective_scale": effective_scale_float64,
+        "TRANSPOSE_CONV.uint8_effective_scale": effective_scale_float32_product,
         "FULLY_CONNECTED.requantizer": FLOAT64_ROUND,
+        "FULLY_CONNECTED.int64_requantizer": FLOAT64_ROUND,
         "FULLY_CONNECTED.effective_scale": effective_scale_float64,
+        "FULLY_CONNECTED.uint8_effective_scale": effective_scale_float64,
         "BATCH_MATMUL.requantizer": DOUBLE_ROUNDING,
+        "BATCH_MATMUL.int64_requantizer": INT64_SINGLE_ROUNDING,
         "BATCH_MATMUL.effective_scale": effective_scale_float32_product,
+        # float32 activations that meet int8 weights
+        "hybrid.symmetric": quantize_rows_symmetric,
+        "hybrid.asymmetric": quantize_rows_asymmetric,
+        "hybrid.not_negated": not_negated,
+        "hybrid.row_sums": row_sums_in_int16_lanes,
+        "CONV_2D.hybrid_scaling": scale_by_filter_then_input,
+        "DEPTHWISE_CONV_2D.hybrid_scaling": scale_by_product,
+        "TRANSPOSE_CONV.hybrid_scaling": scale_by_filter_then_input,
         # elementwise: binary, unary, lookup tables, conversion
         "ADD.requantizer": DOUBLE_ROUNDING,
         "SUB.requantizer": DOUBLE_ROUNDING,
@@ -52,7 +90,8 @@ TFLITE_REF = Runtime(
         # softmax, normalization, reduction, resize
         "MEAN.requantizer": DOUBLE_ROUNDING,
         "SUM.requantizer": DOUBLE_ROUNDING,
-        "SUM.codes": {"INT8": "UINT8"},  # the type as which a tensor is read and written, where it is not its own
+        # the type as which a tensor is read and written, where it is not its own
+        "SUM.codes": {"INT8": "UINT8", "INT16": "UINT8"},
         # movement
     },
     oracle="ai-edge-litert 2.3.0, OpResolverType.BUILTIN_REF, x86-64",

@@ -37,7 +37,9 @@ def two_shapes(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ..
 
 
 def zero_point(rng: np.random.Generator, type: str) -> int:
-    """The ends of the type, the middle, and anything."""
+    """The ends of the type, the middle, and anything; of INT16 always 0."""
+    if type == "INT16":
+        return 0
     info = np.iinfo(type.lower())
     return int(rng.choice([info.min, info.max, info.min + (1 << info.bits - 1), rng.integers(info.min, info.max)]))
 
@@ -115,14 +117,18 @@ def _output(inputs: list[T], type: str, scale: float | None = None, zero_point: 
 
 
 def quantized(op: str, type: str) -> Callable[[np.random.Generator], Case]:
-    """ADD, SUB, MUL, SQUARED_DIFFERENCE on int8 or uint8."""
+    """ADD, SUB, MUL, SQUARED_DIFFERENCE on int8 or uint8; ADD, SUB, MUL on int16 with scales that are not looked at."""
 
     def build(rng: np.random.Generator) -> Case:
         inputs = quantized_pair(rng, type)
         s1, s2 = (float(np.float32(t.scale)) for t in inputs)
-        natural = {"ADD": max(s1, s2), "SUB": max(s1, s2), "MUL": 64 * s1 * s2, "SQUARED_DIFFERENCE": 64 * s1 * s2}[op]
+        product = s1 * s2 * 2.0 ** (np.iinfo(type.lower()).bits - 2)
+        natural = {"ADD": max(s1, s2), "SUB": max(s1, s2), "MUL": product, "SQUARED_DIFFERENCE": product}[op]
         output = _output(inputs, type, near(rng, natural), zero_point(rng, type))
         options = {} if op == "SQUARED_DIFFERENCE" else activation(rng)
+        if type == "INT16" and op != "MUL":
+            output.scale = max(output.scale, 2.01 * natural / 32768)  # larger multipliers shift left: undefined
+            options = {**options, "pot_scale_int16": False}
         return twice(rng, case(rng, op, inputs, [output], options))
 
     return build
@@ -224,5 +230,36 @@ def raw_codes(op: str, type: str) -> Callable[[np.random.Generator], Case]:
         inputs = quantized_pair(rng, type)
         output = _output(inputs, type, scale(rng), zero_point(rng, type))
         return twice(rng, case(rng, op, inputs, [output], {}, extremes_and_random(rng, inputs)))
+
+    return build
+
+
+def atan2(rng: np.random.Generator) -> Case:
+    a = shape(rng)
+    inputs = [T(a, "FLOAT32"), T(a, "FLOAT32")]
+    drawn = samples(rng, inputs)
+    drawn += [[rng.choice(SPECIAL, a), rng.choice(SPECIAL, a)] for _ in range(2)]
+    drawn.append([(rng.normal(0, 1, a) * 2.0 ** rng.uniform(-140, 120, a)).astype(np.float32) for _ in range(2)])
+    return case(rng, "ATAN2", inputs, [T(a, "FLOAT32")], {}, drawn)
+
+
+def add_n(type: str) -> Callable[[np.random.Generator], Case]:
+    """Two to six inputs of one shape."""
+
+    def build(rng: np.random.Generator) -> Case:
+        inputs = some_constant(rng, [T(shape(rng), type)] * int(rng.integers(2, 7)))
+        return case(rng, "ADD_N", inputs, [T(inputs[0].shape, type)], {}, samples(rng, inputs))
+
+    return build
+
+
+def bits(op: str) -> Callable[[np.random.Generator], Case]:
+    """BITWISE_XOR and RIGHT_SHIFT on integers with and without sign."""
+
+    def build(rng: np.random.Generator) -> Case:
+        type = str(rng.choice(["INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32"]))
+        a, b = two_shapes(rng)
+        inputs = some_constant(rng, [T(a, type), T(b, type)])
+        return case(rng, op, inputs, [_output(inputs, type)], {}, samples(rng, inputs))
 
     return build

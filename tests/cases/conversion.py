@@ -1,4 +1,4 @@
-"""QUANTIZE, DEQUANTIZE, CAST."""
+"""QUANTIZE, DEQUANTIZE, CAST, BITCAST."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from models import Case, T, case
 
 INTEGERS = ("INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "BOOL")
 FLOATS = ("FLOAT16", "FLOAT32", "FLOAT64")
+BITS = (*INTEGERS[:-1], *FLOATS)
 
 HALF = 2.0**-11  # of the last bit of a float16 of 1
 
@@ -136,3 +137,14 @@ def _any(rng: np.random.Generator, at: tuple[int, ...], type: str) -> np.ndarray
     return np.where(rng.random(at) < 0.1, rng.choice([np.nan, np.inf, -np.inf, -0.0, 65519.99, 1e-8], at), x).astype(
         type.lower()
     )
+
+
+def bitcast(rng: np.random.Generator) -> Case:
+    """Every pair of types; the last axis holds as many elements as make one of a larger output type."""
+    type, output = (str(rng.choice(BITS)) for _ in range(2))
+    sizes = np.dtype(type.lower()).itemsize, np.dtype(output.lower()).itemsize
+    shape = tuple(int(n) for n in rng.integers(1, 5, int(rng.integers(0, 4))))
+    shape = (*shape, sizes[1] // sizes[0]) if sizes[0] < sizes[1] else shape
+    bytes_of = (*shape, sizes[0])
+    samples = [[rng.integers(0, 256, bytes_of, np.uint8).view(type.lower())[..., 0]] for _ in range(3)]
+    return case(rng, "BITCAST", [T(shape, type)], [T((1,), output)], {}, samples)

@@ -249,7 +249,7 @@ def depthwise_conv_2d_float(rng) -> Case:
 # TRANSPOSE_CONV
 
 
-def _transpose_shapes(rng) -> tuple[dict, tuple[int, int], tuple[int, ...], tuple[int, ...]]:
+def transpose_shapes(rng) -> tuple[dict, tuple[int, int], tuple[int, ...], tuple[int, ...]]:
     """(options, kernel size, input shape, output shape): every output size whose convolution gives the input's size."""
     options, k = window_options(rng), kernel_size(rng)
     options = {name: value for name, value in options.items() if not name.startswith("dilation")}
@@ -265,7 +265,7 @@ def _transpose_shapes(rng) -> tuple[dict, tuple[int, int], tuple[int, ...], tupl
 
 
 def _transpose_conv(rng, dynamic: bool = False) -> Case:
-    options, k, x_shape, out_shape = _transpose_shapes(rng)
+    options, k, x_shape, out_shape = transpose_shapes(rng)
     depth, outputs, per_channel = x_shape[3], out_shape[3], bool(rng.integers(2))
     products = max(1, k[0] * k[1] * depth // (options["stride_h"] * options["stride_w"]))
     activation = options["fused_activation_function"]
@@ -293,7 +293,7 @@ def transpose_conv_dynamic(rng) -> Case:
 
 
 def transpose_conv_float(rng) -> Case:
-    options, k, x_shape, out_shape = _transpose_shapes(rng)
+    options, k, x_shape, out_shape = transpose_shapes(rng)
     filter_, bias = float_data(rng, (out_shape[3], *k, x_shape[3])), float_data(rng, out_shape[3])
     inputs = [T(data=np.array(out_shape, np.int32)), T(data=filter_), T(x_shape, "FLOAT32"), T(data=bias)]
     inputs = inputs if rng.integers(3) else inputs[:3]

@@ -11,7 +11,7 @@ ACTIVATIONS = ("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 SIZES = (1, 3, 4, 7, 8, 15, 16, 17, 33)
 
 
-def _shapes(rng) -> tuple[dict, tuple[int, ...], int, int]:
+def shapes(rng) -> tuple[dict, tuple[int, ...], int, int]:
     """(options, input shape, units, columns)."""
     units, columns = int(pick(rng, SIZES)), int(pick(rng, SIZES))
     keep = bool(rng.integers(2))
@@ -25,7 +25,7 @@ def _shapes(rng) -> tuple[dict, tuple[int, ...], int, int]:
 
 
 def _fully_connected(rng, per_channel: bool, dynamic: bool = False) -> Case:
-    options, shape, units, columns = _shapes(rng)
+    options, shape, units, columns = shapes(rng)
     s_in, s_filter, s_out = scales(rng, units if per_channel else 1, columns, options["fused_activation_function"])
     x = T(shape, "INT8", s_in, zero_point(rng))
     filter_zero_point = pick(rng, (0, 0, zero_point(rng)))
@@ -56,13 +56,13 @@ def fully_connected_dynamic(rng) -> Case:
 
 
 def fully_connected_float(rng) -> Case:
-    options, shape, units, columns = _shapes(rng)
+    options, shape, units, columns = shapes(rng)
     inputs = [T(shape, "FLOAT32"), T(data=float_data(rng, (units, columns))), T(data=float_data(rng, units))]
     inputs = inputs if rng.integers(3) else [*inputs[:2], None]
     return case(rng, "FULLY_CONNECTED", inputs, [T((1, units), "FLOAT32")], options, float_samples(rng, inputs))
 
 
-def _matrices(rng) -> tuple[dict, list[tuple[int, ...]]]:
+def matrices(rng) -> tuple[dict, list[tuple[int, ...]]]:
     """(options, shapes of both operands)."""
     m, k, n = (int(pick(rng, SIZES)) for _ in range(3))
     leading = [int(pick(rng, (1, 2, 3))) for _ in range(int(rng.integers(0, 4)))]
@@ -77,7 +77,7 @@ def _matrices(rng) -> tuple[dict, list[tuple[int, ...]]]:
 
 
 def _batch_matmul(rng, output: str) -> Case:
-    options, (a_shape, b_shape) = _matrices(rng)
+    options, (a_shape, b_shape) = matrices(rng)
     s_a, (s_b,), s_out = scales(rng, 1, a_shape[-2 if options["adj_x"] else -1])
     a = T(a_shape, "INT8", s_a, zero_point(rng))
     b = T(b_shape, "INT8", s_b, zero_point(rng))
@@ -96,6 +96,6 @@ def batch_matmul_to_int32(rng) -> Case:
 
 
 def batch_matmul_float(rng) -> Case:
-    options, (a, b) = _matrices(rng)
+    options, (a, b) = matrices(rng)
     inputs = [T(a, "FLOAT32"), T(b, "FLOAT32") if rng.integers(2) else T(data=float_data(rng, b))]
     return case(rng, "BATCH_MATMUL", inputs, [T((1, 1), "FLOAT32")], options, float_samples(rng, inputs), version=3)

@@ -9,13 +9,13 @@ import numpy as np
 
 from models import Case, T, one_op
 
-MOVABLE = ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32", "BOOL")
+MOVABLE = ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT16", "FLOAT32", "BOOL")
 NO_BOOL = ("INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32")
 NO_INT16 = ("INT8", "UINT8", "INT32", "INT64", "FLOAT32", "BOOL")
 BLOCKS = ("INT8", "UINT8", "INT32", "INT64", "FLOAT32")
 NUMBERS = ("INT32", "INT64", "FLOAT32")
 NAMES = {"int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64", "bool": "BOOL", "float32": "FLOAT32",
-         "uint8": "UINT8"}  # fmt: skip
+         "uint8": "UINT8", "float16": "FLOAT16"}  # fmt: skip
 SPECIAL_FLOATS = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-42, 3.4028235e38], np.float32)
 
 
@@ -29,9 +29,10 @@ class Runtime:
 def draw(rng: np.random.Generator, type: str, shape: tuple[int, ...], kind: str = "random") -> np.ndarray:
     if type == "BOOL":
         return rng.integers(0, 2, shape).astype(bool)
-    if type == "FLOAT32":
-        values = rng.normal(0, 10, shape).astype(np.float32)
-        return np.where(rng.random(shape) < 0.2, rng.choice(SPECIAL_FLOATS, shape), values).astype(np.float32)
+    if type in ("FLOAT16", "FLOAT32"):
+        values = np.where(rng.random(shape) < 0.2, rng.choice(SPECIAL_FLOATS, shape), rng.normal(0, 10, shape))
+        with np.errstate(over="ignore"):
+            return values.astype(type.lower())
     info = np.iinfo(type.lower())
     if kind != "random":
         return np.full(shape, info.min if kind == "min" else info.max, type.lower())
@@ -306,7 +307,7 @@ def split_v(rng: np.random.Generator) -> Case:
 def unpack(rng: np.random.Generator) -> Case:
     shape = some_shape(rng, 1, 5, most=200)
     axis = int(rng.integers(len(shape)))
-    x, y = same_tensor(rng, ("INT8", "UINT8", "INT16", "INT32", "FLOAT32", "BOOL"), shape)
+    x, y = same_tensor(rng, ("INT8", "UINT8", "INT16", "INT32", "FLOAT16", "FLOAT32", "BOOL"), shape)
     options = {"axis": any_sign(rng, axis, len(shape)), "num": shape[axis]}
     return build(rng, "UNPACK", [x], [y] * shape[axis], options)
 

@@ -1,4 +1,4 @@
-"""L2_NORMALIZATION."""
+"""L2_NORMALIZATION, LOCAL_RESPONSE_NORMALIZATION."""
 
 from __future__ import annotations
 
@@ -49,3 +49,22 @@ def l2_normalization_float(rng: np.random.Generator) -> Case:
         [rng.choice(special, shape)],
     ]
     return case(rng, "L2_NORMALIZATION", [T(shape, "FLOAT32")], [T(shape, "FLOAT32")], {}, samples)
+
+
+def local_response(rng: np.random.Generator) -> Case:
+    """Windows narrower and wider than the channels; powers of one half and others."""
+    shape = (*(int(d) for d in rng.integers(1, 4, 3)), int(rng.choice(DEPTHS[:-2])))
+    special = np.array([np.inf, np.nan, 0.0, -0.0, 3e38, 1.0, -1.0, 1e-30, 1e-45], np.float32)
+    options = {
+        "radius": int(rng.choice([0, 1, 2, 5, 40])),
+        "bias": float(np.float32(rng.choice([1.0, 2.0, 0.0, rng.uniform(0, 9)]))),
+        "alpha": float(np.float32(rng.choice([1.0, 1e-4, rng.uniform(-1, 2)]))),
+        "beta": float(np.float32(rng.choice([0.5, 0.75, 1.0, rng.uniform(-2, 2)]))),
+    }
+    samples = [
+        [rng.normal(0, 1, shape).astype(np.float32)],
+        [rng.normal(0, 100, shape).astype(np.float32)],
+        [np.where(rng.random(shape) < 0.2, rng.choice(special, shape), 1).astype(np.float32)],
+    ]
+    tensors = [T(shape, "FLOAT32")], [T(shape, "FLOAT32")]
+    return case(rng, "LOCAL_RESPONSE_NORMALIZATION", *tensors, options, samples)

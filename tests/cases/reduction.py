@@ -81,11 +81,12 @@ def _scale_pair(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def quantized(name: str, type: str) -> Generator:
-    """MEAN or SUM on int8 or uint8."""
+    """MEAN or SUM on int8 or uint8, MEAN on int16."""
 
     def generate(rng: np.random.Generator) -> Case:
         info = np.iinfo(type.lower())
         zero_points = [int(rng.choice([info.min, info.max, 0, rng.integers(info.min, info.max)])) for _ in range(2)]
+        zero_points = [0, 0] if type == "INT16" else zero_points
         scales = _scale_pair(rng)
         return _reduction(
             rng,
@@ -100,14 +101,23 @@ def quantized(name: str, type: str) -> Generator:
 
 
 def quantized_product(rng: np.random.Generator) -> Case:
-    """REDUCE_PROD on quantized int8, small shapes: scales that keep the product in range, and others."""
+    return _quantized_product(rng, "INT8", 1.0)
+
+
+def quantized_product_int16(rng: np.random.Generator) -> Case:
+    return _quantized_product(rng, "INT16", float(rng.choice([1 / 256, 1.0])))
+
+
+def _quantized_product(rng: np.random.Generator, type: str, unit: float) -> Case:
+    """REDUCE_PROD on quantized codes, small shapes: scales that keep the product in range, and others."""
     zero_points = [int(rng.choice([-128, 127, 0, rng.integers(-128, 127)])) for _ in range(2)]
-    scales = [float(np.exp(rng.uniform(np.log(1e-3), np.log(1)))) for _ in range(2)]
+    zero_points = [0, 0] if type == "INT16" else zero_points
+    scales = [unit * float(np.exp(rng.uniform(np.log(1e-3), np.log(1)))) for _ in range(2)]
     return _reduction(
         rng,
         "REDUCE_PROD",
-        "INT8",
-        _integer_samples(rng, "INT8"),
+        type,
+        _integer_samples(rng, type),
         {"scale": scales[0], "zero_point": zero_points[0]},
         {"scale": scales[1], "zero_point": zero_points[1]},
     )
@@ -117,7 +127,8 @@ def same_scale(name: str, type: str) -> Generator:
     """A reduction whose input and output share scale and zero point, or have none."""
 
     def generate(rng: np.random.Generator) -> Case:
-        quantization = {"scale": 0.25, "zero_point": 3} if rng.integers(2) and type.endswith("INT8") else {}
+        zero_point = 3 if type.endswith("INT8") else 0
+        quantization = {"scale": 0.25, "zero_point": zero_point} if rng.integers(2) else {}
         return _reduction(rng, name, type, _integer_samples(rng, type), quantization, quantization)
 
     return generate

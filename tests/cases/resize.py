@@ -27,14 +27,16 @@ def resize(name: str, type: str) -> Generator:
         quantization = {"scale": 0.5, "zero_point": 3} if type.endswith("INT8") else {}
         input = T((batch, *sides, depth), type, **quantization)
         output = T((batch, *sizes, depth), type, **quantization)
-        if type == "FLOAT32":
+        if type.startswith("FLOAT"):
             special = np.array([np.inf, np.nan, 0.0, -0.0, 3e38, -3e38, 1.0, -1.0, 1e-45], np.float32)
-            data = [
-                [rng.normal(0, 1, input.shape).astype(np.float32)],
-                [(rng.normal(0, 1, input.shape) * 1e30).astype(np.float32)],
-                [np.full(input.shape, -0.0, np.float32)],
-                [rng.choice(special, input.shape)],
+            drawn = [
+                rng.normal(0, 1, input.shape),
+                rng.normal(0, 1, input.shape) * 1e30,
+                np.full(input.shape, -0.0),
+                rng.choice(special, input.shape),
             ]
+            with np.errstate(over="ignore"):
+                data = [[x.astype(type.lower())] for x in drawn]
         else:
             data = extremes_and_random(rng, [input])
         size = np.array(sizes, np.int32)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cases.binary import SPECIAL, near, samples, scale, shape, some_constant, zero_point
+from cases.binary import SPECIAL, near, samples, scale, shape, some_constant, values, zero_point
 from models import Case, T, case
 
 Options = Callable[[np.random.Generator], dict[str, Any]]
@@ -36,7 +36,7 @@ def quantized(op: str, type: str, options: Options = no_options) -> Callable[[np
     def build(rng: np.random.Generator) -> Case:
         s = scale(rng)
         out = max(near(rng, s), 1e-8)  # the bound 6 of RELU6 must fit int32
-        x = codes(rng, type).reshape((256,) if rng.random() < 0.5 else (2, 1, 8, 16))
+        x = codes(rng, type).reshape((-1,) if rng.random() < 0.5 else (2, 1, 8, -1))
         input, output = T(x.shape, type, s, zero_point(rng, type)), T(x.shape, type, out, zero_point(rng, type))
         return case(rng, op, [input], [output], options(rng), [[x], [x[::-1].copy()]])
 
@@ -124,11 +124,6 @@ def plain(op: str, type: str, options: Options = no_options) -> Callable[[np.ran
     return build
 
 
-def elu_float(rng: np.random.Generator) -> Case:
-    """The reference resolver has no ELU; the optimized one runs the same kernel."""
-    return replace(plain("ELU", "FLOAT32")(rng), resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES")
-
-
 def _floats(rng: np.random.Generator, shape: tuple[int, ...]) -> list[np.ndarray]:
     """Values around the bends of the functions, tiny ones, and nothing but special ones."""
     return [
@@ -137,3 +132,57 @@ def _floats(rng: np.random.Generator, shape: tuple[int, ...]) -> list[np.ndarray
         (rng.normal(0, 1, shape) * 2.0 ** rng.uniform(-140, -5)).astype(np.float32),
         rng.choice(SPECIAL, shape).astype(np.float32),
     ]
+
+
+def optimized(op: str) -> Callable[[np.random.Generator], Case]:
+    """An op that the reference resolver lacks; the optimized one has it."""
+
+    def build(rng: np.random.Generator) -> Case:
+        return replace(plain(op, "FLOAT32")(rng), resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES")
+
+    return build
+
+
+def angles(op: str) -> Callable[[np.random.Generator], Case]:
+    """SIN and COS of small, large and huge angles, and around multiples of pi / 4."""
+
+    def build(rng: np.random.Generator) -> Case:
+        s = shape(rng)
+        wide = (rng.choice([-1, 1], s) * 2.0 ** rng.uniform(-30, 128, s)).astype(np.float32)
+        near = (rng.integers(-400, 400, s) * np.pi / 4 * (1 + rng.normal(0, 1e-7, s))).astype(np.float32)
+        drawn = [[wide], [near], [rng.uniform(-130, 130, s).astype(np.float32)], *[[x] for x in _floats(rng, s)]]
+        return case(rng, op, [T(s, "FLOAT32")], [T(s, "FLOAT32")], {}, drawn)
+
+    return build
+
+
+def complex_parts(op: str) -> Callable[[np.random.Generator], Case]:
+    """REAL, IMAG and COMPLEX_ABS."""
+
+    def build(rng: np.random.Generator) -> Case:
+        s = shape(rng)
+        drawn = []
+        for _ in range(3):
+            x = np.empty(s, np.complex64)
+            x.real, x.imag = values(rng, s, "FLOAT32"), values(rng, s, "FLOAT32")
+            drawn.append([x])
+        small = rng.normal(0, 1, (2, *s)) * 2.0 ** rng.uniform(-140, 60, (2, *s))
+        drawn.append([(small[0] + 1j * small[1]).astype(np.complex64)])
+        return case(rng, op, [T(s, "COMPLEX64")], [T(s, "FLOAT32")], {}, drawn)
+
+    return build
+
+
+def fake_quant(rng: np.random.Generator) -> Case:
+    """Ranges that hold 0, from tiny to large, in 2 to 16 bits; values at the half-way points of the steps, too."""
+    low, high = -(2.0 ** rng.uniform(-20, 20)), 2.0 ** rng.uniform(-20, 20)
+    low = 0.0 if rng.random() < 0.2 else low
+    high = 0.0 if rng.random() < 0.1 and low else high
+    bits = int(rng.choice([2, 4, 8, 8, 8, 15, 16]))
+    s = shape(rng)
+    step = (high - low) / (2**bits - 1)
+    halves = low + step * (rng.integers(0, 2**bits, s) + 0.5)
+    drawn = [[rng.uniform(low * 1.2, high * 1.2, s)], [halves], [rng.choice(SPECIAL, s)]]
+    options = {"min": float(np.float32(low)), "max": float(np.float32(high)), "num_bits": bits, "narrow_range": False}
+    drawn = [[x.astype(np.float32)] for (x,) in drawn]
+    return case(rng, "FAKE_QUANT", [T(s, "FLOAT32")], [T(s, "FLOAT32")], options, drawn)

@@ -149,12 +149,12 @@ def _with_own_ranges(comparison: Comparison) -> Check:
     ]
     holds = not beyond and not comparison.operators and comparison.largest_ulps <= LARGEST_ULPS
     return Check(
-        "parameters, quantized with refquant's own ranges",
+        "zero points and weights, quantized with refquant's own ranges",
         comparison.slots,
         "slots",
         len(beyond) + len(comparison.operators),
         holds,
-        f"{comparison.differing} slots have scales up to {comparison.largest_ulps} ulp away, {LARGEST_ULPS} allowed: "
+        f"scales up to {comparison.largest_ulps} ulp away ({LARGEST_ULPS} allowed), in {comparison.differing} slots: "
         "float sums in another order",
     )
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Erratum:
-    """One finding. treatment: "reproduced" (refquant gives the same wrong values), "refused" (an error "
-    "that names it)."""
+    """One finding. treatment: "reproduced" (the same wrong values), "refused" (an error that names it), or "avoided".
+
+    Avoided: refquant gives the right values, as the runtime does with experimental_preserve_all_tensors.
+    """
 
     key: str
     op: str
@@ -532,6 +534,119 @@ ERRATA: tuple[Erratum, ...] = (
         ),
     ),
     Erratum(
+        key="in-place-chain",
+        op="ADD, SUB, MUL, DIV or SOFTMAX behind RESHAPE, SQUEEZE or EXPAND_DIMS",
+        types=("INT8", "FLOAT32"),
+        what=(
+            "An operator may write its output over its input. Whether anyone reads the input later is asked of the "
+            "input and of the first owner of its memory, not of tensors in between: after ADD in place, RESHAPE of "
+            "the sum and SOFTMAX of that, a later reader of the sum gets SOFTMAX's output."
+        ),
+        treatment="avoided",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/arena_planner.cc",),
+    ),
+    Erratum(
+        key="sum-int16-read-as-uint8",
+        op="SUM",
+        types=("INT16",),
+        what=(
+            "The reference kernel reads and writes int16 as uint8: it sums the bytes of the first half of the "
+            "input, and half of the output is never written."
+        ),
+        treatment="refused",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/reduce.cc",
+            "https://github.com/google-ai-edge/LiteRT/issues/4079",
+        ),
+    ),
+    Erratum(
+        key="int16-bias-type-not-set",
+        op="CONV_2D, TRANSPOSE_CONV, FULLY_CONNECTED",
+        types=("INT16",),
+        what=(
+            "An int32 bias is accepted without the option quantized_bias_type, and is then read as int64, "
+            "beyond its end."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/conv.cc",),
+    ),
+    Erratum(
+        key="int16-filter-read-as-int8",
+        op="CONV_2D",
+        types=("INT16",),
+        what=("An int16 filter is accepted and its bytes are read as int8."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/conv.cc",),
+    ),
+    Erratum(
+        key="add-int16-pot-broadcast",
+        op="ADD",
+        types=("INT16",),
+        what=(
+            "With scales that are powers of two and pot_scale_int16, which is set unless a file says otherwise,"
+            " inputs that broadcast end the process."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/add.cc",),
+    ),
+    Erratum(
+        key="order-comparisons-int16",
+        op="LESS, LESS_EQUAL, GREATER, GREATER_EQUAL",
+        types=("INT16",),
+        what=(
+            "Codes are compared, whatever the scales: 2 steps of 1.0 count as less than 3 of 0.25. EQUAL and "
+            "NOT_EQUAL rescale."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/comparisons.cc",),
+    ),
+    Erratum(
+        key="not-equal-int16-unquantized",
+        op="NOT_EQUAL",
+        types=("INT16",),
+        what=("The result of inputs without a scale is never written."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/comparisons.cc",),
+    ),
+    Erratum(
+        key="prelu-int16-alpha",
+        op="PRELU",
+        types=("INT16",),
+        what=("The type of alpha is not looked at: with an int16 input any alpha is read as int8."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/activations.cc",),
+    ),
+    Erratum(
+        key="interpolated-tables-off-at-knots",
+        op="EXP, LOG, GELU, RSQRT, SOFTMAX",
+        types=("INT16",),
+        what=(
+            "The 513 values of the table are lowered by half of the interpolation's error, so that results are "
+            "off where they could be exact: exp(0) is 250/256 at scales of 2^-8."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/common.h",),
+    ),
+    Erratum(
+        key="exp-int16-overflow",
+        op="EXP",
+        types=("INT16",),
+        what=(
+            "Where e^x leaves float32 somewhere in the input's range, the table there is made of NaN, which is "
+            "undefined."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/common.h",),
+    ),
+    Erratum(
+        key="logistic-int16-scales",
+        op="LOGISTIC, TANH",
+        types=("INT16",),
+        what=("Input scales above 5.3, or so small that the multiplier is 0, leave int32: undefined behaviour in C++."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/activations.cc",),
+    ),
+    Erratum(
         key="shift-over-30",
         op="every op with a quantized multiplier",
         types=("INT8", "UINT8", "INT16"),
@@ -686,11 +801,278 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
     Erratum(
         key="converter-unregistered-versions",
         op="DEPTH_TO_SPACE, TILE",
-        types=("INT8",),
+        types=("INT8", "INT16"),
         runtime="converter",
         versions="TensorFlow 2.21.0",
         what=("Written as version 2 and 3, which the reference resolver does not register."),
         treatment="reproduced",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/register_ref.cc",),
+    ),
+    Erratum(
+        key="converter-int16x8-refused",
+        op="SUM, SQUARED_DIFFERENCE, SCATTER_ND, PADV2, DEPTHWISE_CONV_2D",
+        types=("INT16",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "16x8 files that the reference kernels cannot run: no int16 form (SQUARED_DIFFERENCE, SCATTER_ND), "
+            "a wrong one (SUM), a float pad value (PADV2), an int32 bias (DEPTHWISE_CONV_2D takes int64 only)."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/operator_property.cc",),
+    ),
+    # the converter's old quantizer: quantizer="legacy", and all of 16x8
+    Erratum(
+        key="legacy-quantized-under-a-reader",
+        op="every op",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "A constant or graph input that a float operator reads before a quantized one does is quantized in "
+            "place: the float operator then reads integers, and LiteRT refuses the file."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-shared-bias",
+        op="CONV_2D and others with a bias",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("A bias that several operators read keeps the scale of the first; it is wrong for the others."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-bias-in-a-join",
+        op="CONCATENATION, MAXIMUM, MINIMUM, PACK",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "A bias that such an operator reads too becomes int8 or int16; LiteRT refuses the convolution. The "
+            "quantizer notes it and goes on."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-weights-on-another-axis",
+        op="CONV_2D, DEPTHWISE_CONV_2D",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("Weights of two operators with different channel axes are quantized along the first one's."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-sum",
+        op="SUM",
+        types=("INT8",),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "The result copies the operand's scale, so sums saturate: the exception for int8 is asked for while"
+            " the result is still float32."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/tools/optimize/operator_property.cc",
+        ),
+    ),
+    Erratum(
+        key="legacy-select",
+        op="SELECT",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("The second value keeps its own scale, but the kernel copies its codes: its values are wrong."),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/tools/optimize/operator_property.cc",
+        ),
+    ),
+    Erratum(
+        key="legacy-padv2",
+        op="PADV2",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("The pad value stays float32; LiteRT refuses the file."),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/tools/optimize/operator_property.cc",
+        ),
+    ),
+    Erratum(
+        key="legacy-limit-turns-round",
+        op="MAXIMUM, MINIMUM, CONCATENATION, PACK",
+        types=("INT16",),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "A constant of more than 2^31 steps of the result becomes -32767 whatever its sign: MINIMUM with "
+            "the largest float32 becomes a minimum with the lowest number."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-limit-by-place",
+        op="MAXIMUM, MINIMUM, CONCATENATION, PACK",
+        types=("INT8",),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "A constant of more than 2^31 steps of the result becomes -128 in whole blocks of 16 elements, also"
+            " where it is positive; behind them it saturates (x86-64)."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-tiny-weights",
+        op="every op",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "Weights below 3.7e-37: the inverse of their scale is infinite. Per channel all become 0; per "
+            "tensor zeros become -127, and what the others become depends on their place (x86-64)."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantization_utils.cc",),
+    ),
+    Erratum(
+        key="legacy-half",
+        op="constants with one scale",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("In whole blocks of 8 elements the float32 below 0.5 is rounded to 1."),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/optimized/neon_tensor_utils.cc",
+        ),
+    ),
+    Erratum(
+        key="legacy-zero-range",
+        op="every op",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "A range of zero gets the scale 0. Of an input with a bias behind it, the bias guard divides by it:"
+            " the scale of the weights is written as infinite or NaN, which refquant refuses."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantization_utils.cc",),
+    ),
+    Erratum(
+        key="legacy-strict",
+        op="every op",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("allow_float=False also refuses operators that compute no float (CAST, RANK, ...)."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-depthwise-per-tensor",
+        op="DEPTHWISE_CONV_2D",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("per_channel=False fails on every model with this op."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-computed-bias",
+        op="CONV_2D and others with a bias",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("A bias that is computed, not constant, ends the process."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-five-dimensions",
+        op="CONCATENATION, MAXIMUM, MINIMUM, PACK",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("A constant of more than 4 dimensions that needs another scale ends the process."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-shared-buffer",
+        op="every op",
+        types=(
+            "INT8",
+            "INT16",
+        ),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "Of two constants with one buffer the first is overwritten, and the second reads the integers as floats."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-int64-guard",
+        op="CONV_2D and others with a bias",
+        types=("INT16",),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=("int64 biases widen the weights' scale at the limit of int32."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantization_utils.cc",),
     ),
 )

@@ -62,12 +62,12 @@ class Verdict:
     fault: str = ""
     refused: str = ""
     drawn: bool = False
-    runs: str = ""  # what LiteRT does with both files: "equal", "refused", "crashed"; empty: not asked
+    runs: tuple[str, ...] = ()  # by resolver, what LiteRT does with both files: "ran", "refused" or "crashed"
 
 
 @dataclass
 class Count:
-    """What many questions gave. `drawn`, `refused`: of them, see Verdict; `reasons`: of the refusals."""
+    """What many questions gave. `drawn`, `refused`, `runs`: see Verdict; `reasons`: of the refusals."""
 
     models: int = 0
     slots: int = 0
@@ -93,8 +93,7 @@ class Count:
         self.conversions += verdict.conversions
         self.drawn += verdict.drawn
         self.operators.update(operator.name for operator in operators)
-        if verdict.runs:
-            self.runs[verdict.runs] += 1
+        self.runs.update(verdict.runs)
         if verdict.fault:
             self.differing += 1
             self.faults.append(f"{where}: {verdict.fault}")
@@ -113,7 +112,7 @@ class Count:
         )
         runs = ", ".join(f"{number} {outcome}" for outcome, number in sorted(self.runs.items()))
         reasons = "".join(f"\n  {number} times: {reason}" for reason, number in self.reasons.most_common())
-        return f"{text}; in LiteRT: {runs or 'not run'}{reasons}"
+        return f"{text}; in LiteRT both files, with equal outputs: {runs or 'not run'}{reasons}"
 
 
 def check(calibrated: bytes, options: Options, run: np.random.Generator | None = None, samples: int = 2) -> Verdict:
@@ -216,7 +215,7 @@ def _judged_by_running(verdict: Verdict, mine: bytes, want: bytes, samples: list
                 verdict, fault=f"{resolver}: LiteRT runs the two files differently: {ours} and {theirs}"[:2000]
             )
         outcomes.append(theirs[0])
-    return replace(verdict, runs=", ".join(dict.fromkeys(outcomes)))
+    return replace(verdict, runs=tuple(outcomes))
 
 
 def drawn_inputs(model: Model, rng: np.random.Generator, count: int) -> list[list[np.ndarray]]:
@@ -234,7 +233,7 @@ def drawn_inputs(model: Model, rng: np.random.Generator, count: int) -> list[lis
 
 
 def outcome(data: bytes, samples: list[list[np.ndarray]], resolver: str) -> tuple[str, list]:
-    """("equal", the outputs' types, shapes and bytes), ("refused", the message) or ("crashed", []).
+    """("ran", the outputs' types, shapes and bytes), ("refused", the message) or ("crashed", []).
 
     Of the message the words: LiteRT prints some numbers through a wrong format, and they differ from run to run.
     """
@@ -244,7 +243,7 @@ def outcome(data: bytes, samples: list[list[np.ndarray]], resolver: str) -> tupl
         return "refused", [re.sub(r"[-\d.e+]+", "#", str(error))]
     except Crashed:
         return "crashed", []
-    return "equal", [
+    return "ran", [
         [(str(array.dtype), array.shape, array.tobytes()) for array in result.values()] for result in results
     ]
 

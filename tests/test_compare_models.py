@@ -93,7 +93,7 @@ def test_constant_data_are_counted_with_their_largest_step() -> None:
 def test_scales_of_channels_are_counted() -> None:
     (difference,) = only(compare_models(dense(), dense(filter_scale=[0.25, 0.5])))
     assert (difference.what, difference.scales, difference.first_scale) == (("scale",), 1, 1)
-    assert "0.125 -> 0.5, 16777216 ulp (index 1; 1 of 2 differ)" in str(difference)
+    assert "0.125 -> 0.5, 16,777,216 ulp (times 4) (index 1; 1 of 2 differ)" in str(difference)
 
 
 def test_float_data_are_compared_by_bits() -> None:

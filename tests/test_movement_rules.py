@@ -263,12 +263,6 @@ UNDEFINED: dict[str, tuple[str, list[T | None], list[T], dict[str, Any]]] = {
     ),
     "strided_slice: strides too short": ("STRIDED_SLICE", [X, i32(0, 0), i32(1, 1), i32(1)], [Y], STRIDED),
     "range: int32 overflow": ("RANGE", [scalar(-3), scalar(2**31 - 1), scalar(2**31 - 1)], [T((1,), "INT32")], {}),
-    "concatenation: uint8 of two scales": (
-        "CONCATENATION",
-        [q((2,), 1.0, 0, "UINT8"), q((2,), 2.0, 0, "UINT8")],
-        [q((1,), 1.0, 0, "UINT8")],
-        {"axis": 0},
-    ),
 }
 
 

@@ -101,7 +101,7 @@ def test_converters_ranges(name: str) -> None:
         verdict = check_network(name, options, run=number == 0)
         assert not verdict.refused
         assert not verdict.fault, f"{options}: {verdict.fault}"
-        print(f"{name}, {options}: {verdict.slots} slots, {verdict.elements} constants; run: {verdict.runs or 'no'}")
+        print(f"{name}, {options}: {verdict.slots} slots, {verdict.elements} constants; {verdict.runs}")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -14,6 +14,7 @@ import pytest
 
 import converter_oracle
 import refquant
+from converter_check import drawn_options, normalized
 from converter_oracle import converter
 from converter_oracle_graphs import (
     Builder,
@@ -41,7 +42,7 @@ from refquant.quantizer.int8 import Int8Options
 from refquant.quantizer.rules import OP_RULES
 from refquant.quantizer.why import KINDS, Why
 from test_cli import refq  # noqa: F401  (a fixture)
-from test_quantizer_oracle import REAL_MODELS, drawn_options, normalized, real_model
+from test_quantizer_oracle import REAL_MODELS, real_model
 from test_quantizer_rules import FURTHER_OPS, MODELLED, is_int8, model_of, names, ranges_of
 
 IMAGE = (1, 4, 4, 4)
@@ -417,8 +418,10 @@ class TestConverter:
             model = normalized(random_dag(rng, int(rng.integers(3, 15)), OPS), missing, rng)
             if model is None:
                 continue
-            io, per_channel, per_channel_dense = drawn_options(rng)
-            options = {"per_channel": per_channel, "per_channel_dense": per_channel_dense, **drawn_denials(rng, model)}
+            drawn = drawn_options(rng)
+            io = drawn.input_type, drawn.output_type
+            options = {"per_channel": drawn.per_channel, "per_channel_dense": drawn.per_channel_dense}
+            options |= drawn_denials(rng, model)
             try:
                 slots += self.same(model, io, True, **options)[1]
             except (Rejected, Crashed, NotQuantizable):  # NaN, where the clean-up computed constants

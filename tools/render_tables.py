@@ -151,9 +151,20 @@ def quantizing() -> str:
     return _table(header, rows)
 
 
-def _errata_rows(errata: Iterable[Erratum]) -> list[list[str]]:
-    links = [" ".join(f"[{i + 1}]({link})" for i, link in enumerate(e.links)) for e in errata]
-    return [[e.op, ", ".join(e.types), e.what, e.treatment, link] for e, link in zip(errata, links, strict=True)]
+CONVERTER_HEADER = ["op", "types", "what the converter does", "refquant.quantize", "see"]
+
+
+def _errata_rows(found: Iterable[Erratum]) -> list[list[str]]:
+    return [
+        [
+            e.op,
+            ", ".join(e.types),
+            e.what,
+            e.treatment,
+            " ".join(f"[{i + 1}]({link})" for i, link in enumerate(e.links)),
+        ]
+        for e in found
+    ]
 
 
 def errata() -> str:
@@ -162,10 +173,13 @@ def errata() -> str:
 
 
 def converter_errata() -> str:
-    """What the converter writes that is wrong, cannot run or depends on chance."""
-    return _table(
-        ["op", "types", "what the converter does", "refquant.quantize", "see"], _errata_rows(CONVERTER_ERRATA)
-    )
+    """What the converter's quantizer writes that is wrong, cannot run or depends on chance."""
+    return _table(CONVERTER_HEADER, _errata_rows(e for e in CONVERTER_ERRATA if e.runtime == "converter"))
+
+
+def legacy_errata() -> str:
+    """The same of its old quantizer."""
+    return _table(CONVERTER_HEADER, _errata_rows(e for e in CONVERTER_ERRATA if e.runtime != "converter"))
 
 
 TABLES = {
@@ -177,6 +191,7 @@ TABLES = {
     "quantizing": quantizing,
     "errata": errata,
     "converter errata": converter_errata,
+    "legacy errata": legacy_errata,
 }
 
 

@@ -27,7 +27,8 @@ def read_arrays(path: Path) -> Array | list[Array] | dict[str, Array]:
     except FileNotFoundError:
         raise InvalidInput(f"{path}: there is no such file") from None
     except Exception as error:  # whatever NumPy, zipfile and zlib find wrong with the bytes
-        raise InvalidInput(f"{path}: not a readable .npy or .npz file of plain arrays ({error})") from None
+        reason = "the bytes are no arrays, or pickled objects" if "allow_pickle" in str(error) else str(error)
+        raise InvalidInput(f"{path}: not a readable .npy or .npz file of plain arrays ({reason})") from None
     if not arrays:
         raise InvalidInput(f"{path}: the file holds no array")
     if set(arrays) == {f"arr_{number}" for number in range(len(arrays))}:

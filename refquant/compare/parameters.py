@@ -19,6 +19,8 @@ from refquant.compare.tensors import differing_elements, form_of, is_constant, p
 from refquant.model.graph import DTYPES, Graph, Model
 
 # What can differ at a slot, the gravest first.
+FAR_ULPS = 10_000  # about a thousandth: scales farther apart are no rounding
+
 WHAT = (
     "presence",  # only one model has this operand
     "type",
@@ -366,10 +368,16 @@ def details_of(difference: SlotDifference) -> list[tuple[str, str]]:
         "granularity": f"{_granularity(a)} -> {_granularity(b)}",
         "quantized_dimension": f"{a.quantized_dimension} -> {b.quantized_dimension}",
         "zero_point": f"{_at(a.zero_point, z)} -> {_at(b.zero_point, z)}" + (f" (index {z})" if z else ""),
-        "scale": f"{_at(a.scale, n)} -> {_at(b.scale, n)}, {difference.ulps} ulp{channel}",
+        "scale": f"{_at(a.scale, n)} -> {_at(b.scale, n)}, {_apart(a, b, n, difference.ulps)}{channel}",
         "data": _data_in_words(difference),
     }
     return [(word, texts[word]) for word in difference.what]
+
+
+def _apart(a: Side, b: Side, index: int, ulps: int) -> str:
+    """Near scales in ulps; scales that are plainly others as a factor too."""
+    factor = f" (times {b.scale[index] / a.scale[index]:.4g})" if ulps > FAR_ULPS and a.scale[index] else ""
+    return f"{ulps:,} ulp{factor}"
 
 
 def _at(values: tuple[float, ...] | tuple[int, ...], index: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from refquant.errors import InvalidInput
+from refquant.errors import InvalidInput, InvalidModel, MalformedModel, UnsupportedModel
 from refquant.files import write_whole
 from refquant.model.graph import (
     NO_OPTIONS,
@@ -51,7 +51,10 @@ def load(source: PathLike | bytes | bytearray | memoryview) -> Model:
     read_model says.
     """
     if isinstance(source, str | os.PathLike):
-        return read_model(_file_bytes(source))
+        try:
+            return read_model(_file_bytes(source))
+        except (MalformedModel, InvalidModel, UnsupportedModel) as error:
+            raise type(error)(f"{os.fspath(source)}: {error}") from None
     if not isinstance(source, bytes | bytearray | memoryview):
         raise InvalidInput(f"a model is given by its path or its bytes, not by {type(source).__name__}")
     return read_model(bytes(source))

@@ -95,15 +95,10 @@ def _hoisted(block: list[Item], constants: Container[str]) -> list[Item]:
 
 
 def _with_conversions(plan: Plan, tensor: int) -> list[Item]:
-    """A constant and its copies, with the conversions of those that have parameters."""
-    items: list[Item] = []
-    for form, has_parameters in plan.copies[tensor]:
-        if form < 0:
-            continue
-        if not has_parameters:
-            items.append(("constant", form))
-        elif plan.forms[form].parameters is None:
-            items += [("converted", -1), ("dequantize", form)]
-        else:
-            items += [("converted", form), ("quantize", form)]
-    return items
+    """A constant with the conversions of those of its copies that have parameters; the copies have become one."""
+    copies = plan.copies[tensor]
+    untouched = next((form for form, has_parameters in copies if form >= 0 and not has_parameters), -1)
+    converted = [form for form, has_parameters in copies if has_parameters]
+    quantized = [form for form in converted if plan.forms[form].parameters is not None]
+    items = [("constant", untouched) if untouched >= 0 else ("converted", max(quantized, default=-1))]
+    return items + [("quantize" if form in quantized else "dequantize", form) for form in converted]

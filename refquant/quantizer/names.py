@@ -46,7 +46,7 @@ def form_names(graph: Graph, plan: Plan, order: Sequence[int]) -> dict[int, str]
     inputs = [input_form(plan, tensor) for tensor in graph.inputs]
     outputs = [plan.reads[Use(None, number)] for number in range(len(graph.outputs))]
     for form, tensor in (*zip(inputs, graph.inputs, strict=True), *zip(outputs, graph.outputs, strict=True)):
-        if form not in named:
+        if form not in inputs or form not in named:
             named[form] = names.set(graph.tensors[tensor].name)
     operators, results, joined = _names_of_operators(graph), _names_of_results(graph, plan), _joined_constants(plan)
     for absent in _names_of_absent_operands(graph):

@@ -38,7 +38,7 @@ class LegacyOptions:
     """How to quantize. `mode`: "int8" or "int16x8". `bias_type`: None for the mode's own ("int32", "int64").
 
     `allow_float`: operators without a quantized form stay float, else they are an error, whatever they compute.
-    `denied_ops`, `denied_names`: operators of these ops, or whose first result has one of these names, stay float.
+    `denied_ops`, `denied_names`: operators of these ops, or that compute tensors of these names, stay float.
     """
 
     mode: str = "int8"

@@ -325,6 +325,8 @@ def normalized(model: Model, missing_ranges: float, rng: np.random.Generator) ->
     bare = with_ranges(model, {})
     data = converter.normalize(write_model(_spoiled(bare)), {operator.name for operator in model.graph.operators})
     clean = _restored(read_model(data), bare)
+    if clean is None:
+        return None
     if any(operator.name in CONVERSIONS for operator in clean.graph.operators):
         return None  # an operator's name was not one that the converter's list of exceptions knows
     constants = [clean.constant(tensor) for tensor in clean.graph.tensors if tensor.type == "FLOAT32" and tensor.buffer]
@@ -350,9 +352,12 @@ def _spoiled(model: Model) -> Model:
     return replace(model, buffers=tuple(buffers))
 
 
-def _restored(model: Model, bare: Model) -> Model:
+def _restored(model: Model, bare: Model) -> Model | None:
+    """None if the converter has multiplied such weights by something."""
     buffers, names = list(model.buffers), {tensor.name: tensor for tensor in bare.graph.tensors}
     for tensor in model.graph.tensors:
         if tensor.type == "FLOAT32" and buffers[tensor.buffer][:4] == NAN:
+            if tensor.name not in names:
+                return None
             buffers[tensor.buffer] = bare.buffers[names[tensor.name].buffer]
     return replace(model, buffers=tuple(buffers))

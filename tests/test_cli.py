@@ -140,7 +140,7 @@ def test_bad_files_are_one_line(refq, scans: Path, tmp_path: Path) -> None:
     bad(refq("run", model, "-i", tmp_path / "uneven.npz"), "no input is named")
     bad(refq("calibrate", model, "-s", tmp_path / "uneven.npz", "-o", tmp_path / "r.json"), "dim 0 must count")
     bad(refq("quantize", model, "-o", tmp_path / "q.tflite"), "give one of --samples, --calibration, --ranges-from")
-    bad(refq("quantize", model, "-s", scans, "-o", tmp_path / "no" / "q.tflite"), "cannot be written")
+    bad(refq("quantize", model, "-s", scans, "-o", tmp_path / "no" / "q.tflite"), "there is no directory")
     bad(refq("quantize", model, "-s", scans, "-o", tmp_path / "q.tflite", "--mode", "int3"), "int3")
     bad(refq("quantize", model, "-s", scans, "-o", tmp_path / "q.tflite", "--input-type", "int4"), "int4")
     assert not (tmp_path / "r.json").exists()

@@ -91,7 +91,7 @@ def test_ranges_of_either_kind(call: Call, saved, tmp_path: Path) -> None:
     assert "no tensor of the model holds a range" in err
     code, _, err = call("diff", paths[1], wrong, "-c", tmp_path / "ranges.json")
     assert code == 2
-    assert "only if the float model is given" in err
+    assert "need the float model, too" in err
 
 
 def test_diff_says_which_rule_which_model_breaks(call: Call, saved) -> None:

@@ -633,7 +633,7 @@ def test_what_cannot_be_audited_is_refused() -> None:
         audit_model(float_, file, arithmetic="exact")
     with pytest.raises(InvalidInput, match="another model"):
         audit_model(float_, file, RANGES)
-    with pytest.raises(InvalidInput, match="only if the float model is given"):
+    with pytest.raises(InvalidInput, match="need the float model, too"):
         compare_models(file, file, calibration=ranges_of("digits_cnn"))
     other = audit_model(golden("digits_ds", "float"), file)
     assert {"operators", "weight data"} & {finding.rule for finding in other.broken}
@@ -759,7 +759,7 @@ def test_files_of_older_converters(
 @pytest.mark.tensorflow
 @pytest.mark.skipif(not converter_oracle.INSTALLED, reason=converter_oracle.MISSING)
 def test_what_tensorflow_makes_of_random_graphs_holds() -> None:
-    from test_quantizer_oracle import normalized
+    from converter_check import normalized
 
     checked = refused = places = 0
     for number in range(60):

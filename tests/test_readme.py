@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from refquant import cli
-from refquant.data import data_file
 from refquant.errata import CONVERTER_ERRATA, ERRATA
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,16 +39,24 @@ def test_the_commands_that_ci_runs_stand_there_once(name: str) -> None:
     assert len(re.findall(rf"^pip install .*  # {name}$", README, re.MULTILINE)) == 1
 
 
-def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = blocks("python")
+def test_the_examples_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First what lays out files, then the Python example, then the command lines, in the order of the page."""
+    for name in ("golden", "refquant"):
+        (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    Path("model.tflite").write_bytes(data_file("golden/models/digits_ds_float.tflite").read_bytes())
-    Path("converter_int8.tflite").write_bytes(data_file("golden/models/digits_ds_int8_floatio.tflite").read_bytes())
-    with np.load(data_file("digits.npz"), allow_pickle=False) as digits:
-        images = digits["images"][:120, ..., np.newaxis].astype(np.float32) / np.float32(16)
-    names: dict[str, object] = {"images": images}
+    _, setting, verbs = blocks("sh")
+    for line in setting.splitlines():
+        words = shlex.split(line)
+        subprocess.run([sys.executable, *words[1:]] if words[0] == "python" else words, check=True)
+    (example,) = blocks("python")
+    names: dict[str, object] = {}
     exec(example, names)
-    assert len(names["int8_outputs"][0]) == 120  # type: ignore[index]
+    assert len(names["int8_outputs"][0]) == 1797  # type: ignore[arg-type, index]
+    Path("model_int8.tflite").unlink()
+    for line in verbs.splitlines():
+        words = shlex.split(line, comments=True)
+        result = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
+        assert result.returncode == int(words[1] == "diff"), f"{line}: {result.stderr}"  # other samples, other scales
     assert Path("model_int8.tflite").exists()
 
 

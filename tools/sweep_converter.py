@@ -1,8 +1,8 @@
 """The quantizer against TensorFlow 2.21's: `python tools/sweep_converter.py [--graphs N] [--jobs J] [--write]`.
 
 The same comparison as the test suite's (tests/converter_check.py), of all of it and of more: eight Keras application
-networks and the public float models with every type of inputs and outputs and every granularity of weights; every form of
-every operator; and N random graphs. Every slot, conversion, name and version, and what LiteRT makes of both files.
+networks and the public float models with every type of inputs and outputs and every granularity of weights; every form
+of every operator; and N random graphs. Every slot, conversion, name and version, and what LiteRT makes of both files.
 Needs `pip install -e '.[tensorflow,test]'`. Exit code 1 if anything differs. `--write` keeps the counts as
 golden/converter.json.
 """

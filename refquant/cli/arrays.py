@@ -62,9 +62,15 @@ def count_samples(arrays: Array | list[Array] | dict[str, Array]) -> int:
 
 
 def keep_apart(output: Path | None, *inputs: Path | None) -> None:
-    """InvalidInput if the output would overwrite an input."""
+    """InvalidInput if the output would overwrite an input, or cannot be written where it is to stand."""
+    if output is None:
+        return
+    if not output.parent.is_dir():
+        raise InvalidInput(f"{output}: there is no directory '{output.parent}'")
+    if output.is_dir():
+        raise InvalidInput(f"{output}: this is a directory; name a file")
     for path in inputs:
-        if output is not None and path is not None and output.exists() and path.exists() and output.samefile(path):
+        if path is not None and output.exists() and path.exists() and output.samefile(path):
             raise InvalidInput(f"{output}: is an input of this command; write to another file")
 
 

@@ -42,7 +42,16 @@ def print_error(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout."""
-    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print_text(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_text(text: str) -> None:
+    """Lines on stdout as they stand. A reader that has left (`| head`) does not change the exit code."""
+    try:
+        typer.echo(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plain(value: Any) -> Any:

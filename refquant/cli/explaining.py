@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from refquant.cli.console import JsonFlag, print_json, short
+from refquant.cli.console import JsonFlag, print_json, print_text, short
 from refquant.errors import InvalidInput
 from refquant.model.schema import ENUM_VALUES
 from refquant.quantizer import legacy
@@ -84,17 +84,20 @@ def _reader(use: Any) -> str:
     return f"output {use.operand}" if use.operator is None else f"operator {use.operator} input {use.operand}"
 
 
+OPS = tuple(op for op in ENUM_VALUES["BuiltinOperator"] if not op.startswith("PLACEHOLDER"))
+
+
 def rules(
     op: Annotated[
-        str | None, typer.Argument(metavar="[OP]", help="One op, as CONV_2D; all of them without.", show_default=False)
+        str | None, typer.Argument(metavar="OP", help="One op, as CONV_2D; all of them without.", show_default=False)
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show what int8 quantization asks of each op, as the published specification does, and where the two differ."""
     table = sections()
     name = None if op is None else op.upper()
-    if name is not None and name not in ENUM_VALUES["BuiltinOperator"]:
-        near = get_close_matches(name, ENUM_VALUES["BuiltinOperator"], 4, 0.4)
+    if name is not None and name not in OPS:
+        near = get_close_matches(name, OPS, 4, 0.4)
         raise InvalidInput(f"TFLite has no op '{op}'" + (f"; near it are {', '.join(near)}" if near else ""))
     chosen = [section for key, section in table.items() if name is None or key.split()[0] == name]
     deviations = [row for row in DEVIATIONS if name is None or name in row.ops]
@@ -103,13 +106,14 @@ def rules(
         print_json({"rules": chosen, "stays_float": stays_float, "deviations": deviations})
         return
     if name is not None and not chosen:
-        typer.echo(f"{name}\n  stays float: the specification has no int8 form of it\n")
+        page = "" if any(row.page for row in deviations) else ", and the published specification has no int8 form of it"
+        print_text(f"{name}\n  stays float in the converter{page}\n")
     for section in chosen:
-        typer.echo(f"{section}\n")
+        print_text(f"{section}\n")
     if deviations:
-        typer.echo("Where TensorFlow 2.21.0's converter and the published specification differ:")
+        print_text("Where TensorFlow 2.21.0's converter and the published specification differ:")
     for row in deviations:
-        typer.echo(_deviation(row, name))
+        print_text(_deviation(row, name))
 
 
 def _deviation(row: Deviation, op: str | None) -> str:

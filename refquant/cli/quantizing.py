@@ -126,6 +126,8 @@ def quantize(
         raise InvalidInput("give one of --samples, --calibration, --ranges-from")
     if output is None and not explain:
         raise InvalidInput("give --output, --explain or both")
+    if samples is None and (engine != "numpy" or jobs != 1 or limit is not None):
+        raise InvalidInput("--engine, --jobs and --limit say how to calibrate: they need --samples")
     keep_apart(output, model, samples, calibration, ranges_from)
     loaded = refquant.load(model)
     if samples is not None:

@@ -44,8 +44,13 @@ def audit_model(
     """
     original, file = as_model(float_model), as_model(quantized)
     _check_models(original, file)
-    if arithmetic is not None and arithmetic not in {row.name for row in ARITHMETICS}:
-        raise InvalidInput(f"arithmetic='{arithmetic}': must be one of {', '.join(row.name for row in ARITHMETICS)}")
+    names = [row.name for row in ARITHMETICS]
+    if arithmetic is not None and arithmetic not in names:
+        raise InvalidInput(f"arithmetic={arithmetic!r}: must be one of {', '.join(names)}")
+    if not isinstance(ulps, int) or ulps < 0:
+        raise InvalidInput(f"ulps={ulps!r}: must be a whole number, 0 or more")
+    if calibration is not None and not isinstance(calibration, Calibration):
+        raise InvalidInput(f"calibration must be a Calibration, not {type(calibration).__name__}")
     ranges = None if calibration is None else calibration.for_model(original)
     pairs = [
         Pair(original, file, subgraph, align(*graphs), ranges if subgraph == 0 else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from refquant.compare.alignment import working_operators
 from refquant.compare.audit import audit_model
@@ -38,8 +39,8 @@ def compare_models(
     models = as_model(a), as_model(b)
     comparison = compare_parameters(*models)
     if float_model is None:
-        if calibration is not None:
-            raise InvalidInput("ranges are looked at only if the float model is given, too")
+        if calibration is not None or arithmetic is not None or ulps:
+            raise InvalidInput("calibration, arithmetic and ulps are for the rules: they need the float model, too")
         return comparison
     done = 0
 
@@ -50,14 +51,23 @@ def compare_models(
             progress(done)
 
     original = as_model(float_model)
-    first, second = (audit_model(original, model, calibration, arithmetic, ulps, count) for model in models)
-    audits = first, second
+    audits = (
+        _audited("a", original, models[0], calibration, arithmetic, ulps, count),
+        _audited("b", original, models[1], calibration, arithmetic, ulps, count),
+    )
     return replace(
         comparison,
         differences=tuple(_blamed_slot(d, models, audits) for d in comparison.differences),
         conversion_differences=tuple(_blamed_conversion(d, audits) for d in comparison.conversion_differences),
         audits=audits,
     )
+
+
+def _audited(side: str, original: Model, model: Model, *others: Any) -> RuleReport:
+    try:
+        return audit_model(original, model, *others)
+    except InvalidInput as error:
+        raise InvalidInput(f"model {side}: {error}") from None
 
 
 def _blamed_slot(

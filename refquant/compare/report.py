@@ -83,7 +83,7 @@ class Explanation:
         scales = f"{self.scales_wrong:,} of {self.scales:,} scales"
         elements = f"{self.elements_wrong:,} of {self.elements:,} elements"
         explained = f"{self.explained:,} of {self.constants:,} weights"
-        judged = "" if self.broken is None else f"; by it, {self.broken:,} rules are broken"
+        judged = "" if self.broken is None else f"; by it, {self.broken:,} checks fail"
         return f"{self.arithmetic} explains {explained} wholly; {scales} and {elements} differ{judged}"
 
 

@@ -79,12 +79,12 @@ def calibrate(
 def _check(model: Model, executor: Executor | None, blocks_in_flight: int) -> None:
     if not observed_tensors(model):
         raise InvalidInput("no operator of the model reads or computes float32; calibration needs the float model")
+    if not isinstance(blocks_in_flight, int) or blocks_in_flight < 1:
+        raise InvalidInput(f"blocks_in_flight={blocks_in_flight!r}: must be a number of blocks, 1 or more")
     if executor is None:
         return
     if not isinstance(executor, Executor):
         raise InvalidInput(f"executor must be a concurrent.futures.Executor, not {type(executor).__name__}")
-    if not isinstance(blocks_in_flight, int) or blocks_in_flight < 1:
-        raise InvalidInput(f"blocks_in_flight={blocks_in_flight!r}: must be a number of blocks, 1 or more")
     state = [tensor.name for tensor in model.graph.tensors if tensor.is_variable]
     if state:
         raise InvalidInput(

@@ -87,6 +87,8 @@ class Calibration:
         Errors: InvalidInput, naming a tensor, if the calibrations are of different models; if their ranges were not
         made in the same way.
         """
+        if not isinstance(other, Calibration):
+            raise InvalidInput(f"only a Calibration can be merged, not {type(other).__name__}")
         self._check_same_model(other)
         if (self.estimator, self.percentile) != (other.estimator, other.percentile):
             ways = " and the other by ".join(f"'{c.estimator}' {c.percentile or ''}".strip() for c in (self, other))

@@ -64,9 +64,10 @@ class Plan:
     """The forms by number (a form's source has a smaller one), what reads and makes them, and what was moved.
 
     `input_origins`: of each graph input, whether its parameters come from its "range", "spread" to it or are not ("").
-    `copies`: of each float constant the forms of its copies, in the order in which they stand there (-1: nothing reads
-    it), and whether the copy has parameters, used or not. `requantize`: by form. `produced`: tensors that are made with other parameters than spread to them, and why: the
-    producer has fixed ones, and readers see the others through a QUANTIZE, or all readers asked for the same others.
+    `copies`: of each float constant the forms of its copies, in the order in which they stand there (-1: nothing
+    reads it), and whether the copy has parameters, used or not. `requantize`: by form. `produced`: tensors that are
+    made with other parameters than spread to them, and why: the producer has fixed ones, and readers see the others
+    through a QUANTIZE, or all readers asked for the same others.
     `carried`: operators that became int8 as a DEQUANTIZE moved behind them -> the parameters of operand and result.
     """
 

@@ -117,6 +117,10 @@ def decide(
         raise InvalidInput(
             f"the calibration must be a Calibration, as calibrate gives, not {type(calibration).__name__}"
         )
+    flags = {"per_channel": per_channel, "per_channel_dense": per_channel_dense, "allow_float": allow_float}
+    for option, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise InvalidInput(f"{option}={flag!r}: must be True or False")
     route = ROUTES[mode, quantizer]
     options = route.options(
         mode=mode,
@@ -134,6 +138,6 @@ def decide(
 
 
 def _names(option: str, names: Collection[str]) -> tuple[str, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
         raise InvalidInput(f"{option}={names!r}: it must be a list of names")
     return tuple(names)

@@ -13,7 +13,7 @@ from refquant.errors import (
 from refquant.interpreter import Interpreter
 from refquant.model import Model, load, save
 from refquant.program import run
-from refquant.quantizer import Calibration, calibrate, decide, quantize
+from refquant.quantizer import Calibration, calibrate, calibration_from_keras, decide, quantize
 
 __version__ = "0.1.0"
 
@@ -31,6 +31,7 @@ __all__ = [
     "__version__",
     "audit_model",
     "calibrate",
+    "calibration_from_keras",
     "compare_models",
     "decide",
     "load",

@@ -661,6 +661,217 @@ ERRATA: tuple[Erratum, ...] = (
             "https://github.com/ARM-software/CMSIS-NN/issues/114",
         ),
     ),
+    Erratum(
+        key="while-handed-on",
+        op="WHILE",
+        types=("all",),
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what=(
+            "The body reads its inputs from the memory of the operator's outputs, into which its results are copied "
+            "one after another: an input that it hands on to a later place comes overwritten. tf.while_loop with a "
+            "body that swaps two values gives one of them twice."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/while.cc",),
+    ),
+    Erratum(
+        key="while-handed-on-and-grown",
+        op="WHILE",
+        types=("all",),
+        what="The same where the value at the input's own place has grown: memory that has been given back is read.",
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/while.cc",),
+    ),
+    Erratum(
+        key="if-one-result-twice",
+        op="IF",
+        types=("all",),
+        what="A branch that gives one computed tensor as several outputs writes the last one only.",
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/if.cc",),
+    ),
+    Erratum(
+        key="variables-of-called-subgraphs",
+        op="IF, WHILE",
+        types=("all",),
+        what=(
+            "Variable tensors of the subgraphs that the operator runs begin anew each time it runs, except in an "
+            "interpreter with experimental_preserve_all_tensors, where they last."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/core/subgraph.cc",),
+    ),
+    Erratum(
+        key="read-variable-shape",
+        op="READ_VARIABLE",
+        types=("all",),
+        what=(
+            "As many elements are read as the output has in the file (unless that is a scalar), whatever was assigned: "
+            "only the first ones of a longer value. Past the end of a shorter one refquant refuses to read."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/read_variable.cc",),
+    ),
+    Erratum(
+        key="svdf-int8-state",
+        op="SVDF",
+        types=("INT8",),
+        what="A state of int8, as TensorFlow Lite Micro runs it, is taken for int16: the kernel writes past its end.",
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/svdf.cc",),
+    ),
+    Erratum(
+        key="lstm-int8-cell-without-tanh",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        what=(
+            "There is a tanh of the cell for scales from 2^-15 to 2^-9 only. For any other, as the converter "
+            "writes it where the cell stays below 1/2, none is computed and the input gate counts in its place, "
+            "without a word."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/lstm_eval.cc",
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/portable_tensor_utils.cc",
+        ),
+    ),
+    Erratum(
+        key="lstm-int8-coupled-without-tanh",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        what=("The same without an input gate: what happens to be in memory counts."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/lstm_eval.cc",),
+    ),
+    Erratum(
+        key="lstm-int8-unset-parameters",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        what=(
+            "A scale of the cell that is no power of two, or an intermediate tensor without a scale, stops the "
+            "computation of all multipliers; the kernel goes on with what it has not set."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/unidirectional_sequence_lstm.cc",),
+    ),
+    Erratum(
+        key="lstm-int8-peephole-projection",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        what=(
+            "With a projection to fewer outputs than cells only so many cells of a row have a peephole, and in "
+            "the second row the weights begin at the wrong cell; with more outputs the kernel reads past the "
+            "weights."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/lstm_eval.cc",),
+    ),
+    Erratum(
+        key="lstm-int8-peephole-half-way",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        what=(
+            "Half-way values of a peephole product go up in the first cells, by sixteen, and away from zero in "
+            "those left over."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/optimized/neon_tensor_utils.cc",
+        ),
+    ),
+    Erratum(
+        key="lstm-int8-hidden-zero-point",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        what=(
+            "Before a projection the zero point of the hidden value is taken off instead of added, so that values "
+            "are cut off at the wrong end of the range."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/lstm_eval.cc",),
+    ),
+    Erratum(
+        key="lstm-int8-projection-clip",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        what=("proj_clip limits codes to both sides of 0, whatever the zero point."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/lstm_eval.cc",),
+    ),
+    Erratum(
+        key="lstm-int8-layer-norm-cells",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        what=(
+            "The variance is a difference of two large numbers, one of which is cut off unless the number of "
+            "cells is a power of two; where it comes out below 1 a constant counts."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/portable_tensor_utils.cc",
+        ),
+    ),
+    Erratum(
+        key="lstm-int8-activation",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        what=("fused_activation_function is not looked at: it is always tanh."),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/lstm_eval.cc",),
+    ),
+    Erratum(
+        key="lstm-no-activation",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("FLOAT32", "INT8"),
+        what=(
+            "With fused_activation_function NONE the output is the output gate times the cell gate, not the cell; "
+            "and in float32 the cell gate is its bias alone after an input of zeros, or with a diagonal recurrent "
+            "matrix, though not with both."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/lstm_eval.cc",
+            "https://github.com/apache/tvm/pull/19633",
+        ),
+    ),
+    Erratum(
+        key="lstm-output-beside-cells",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("FLOAT32", "INT8"),
+        what=("An output of another size than the cell, without a projection, is copied from what lies beside it."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/lstm_eval.cc",),
+    ),
+    Erratum(
+        key="lstm-two-dimensions",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("FLOAT32", "INT8"),
+        what=("For an input of two dimensions a third one is read past the end of the shape."),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/unidirectional_sequence_lstm.cc",),
+    ),
+    Erratum(
+        key="lstm-float-cache",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("FLOAT32",),
+        what=(
+            "Where several sequences are computed together, the order of a sum of more than 680 products depends on "
+            "the processor's first-level cache. refquant takes 32 KiB; by Eigen's formula 48 KiB make it 1,016."
+        ),
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/cpu_backend_gemm_eigen.cc",),
+    ),
+    Erratum(
+        key="lstm-int16",
+        op="UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT16",),
+        what=(
+            "There is no kernel for int16 activations: a bias must be float32, and then the scratch memory is "
+            "missing. TensorFlow Lite Micro has one."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/unidirectional_sequence_lstm.cc",),
+    ),
 )
 
 # What the converter writes that is wrong, cannot run or depends on chance.
@@ -677,6 +888,22 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
         ),
         treatment="reproduced",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/ir/tfl_ops.td",),
+    ),
+    Erratum(
+        key="converter-lstm-in-a-join",
+        op="LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8",),
+        runtime="converter",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "If the result's parameters come from behind it, as a CONCATENATION's do after a Bidirectional layer, the "
+            "result does not take those of the state beside it; but the kernel writes the state's codes as the result: "
+            "all values of one direction are shifted."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/transforms/prepare_quantize_helper.h",
+        ),
     ),
     Erratum(
         key="converter-empty-places",
@@ -835,7 +1062,7 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
             "A constant or graph input that a float operator reads before a quantized one does is quantized in "
             "place: the float operator then reads integers, and LiteRT refuses the file."
         ),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
     ),
     Erratum(
@@ -848,7 +1075,7 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
         runtime="converter's old quantizer",
         versions="TensorFlow 2.21.0",
         what=("A bias that several operators read keeps the scale of the first; it is wrong for the others."),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
     ),
     Erratum(
@@ -864,33 +1091,36 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
             "A bias that such an operator reads too becomes int8 or int16; LiteRT refuses the convolution. The "
             "quantizer notes it and goes on."
         ),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
     ),
     Erratum(
         key="legacy-weights-on-another-axis",
-        op="CONV_2D, DEPTHWISE_CONV_2D",
+        op="CONV_2D, DEPTHWISE_CONV_2D, PRELU, ADD and others",
         types=(
             "INT8",
             "INT16",
         ),
         runtime="converter's old quantizer",
         versions="TensorFlow 2.21.0",
-        what=("Weights of two operators with different channel axes are quantized along the first one's."),
-        treatment="reproduced",
+        what=(
+            "A constant is quantized as its first reader asks, also for readers that take other channels, one scale or "
+            "another type: values are wrong, or LiteRT refuses the file, or the quantizer ends."
+        ),
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
     ),
     Erratum(
         key="legacy-sum",
         op="SUM",
-        types=("INT8",),
+        types=("INT8", "INT16"),
         runtime="converter's old quantizer",
         versions="TensorFlow 2.21.0",
         what=(
             "The result copies the operand's scale, so sums saturate: the exception for int8 is asked for while"
             " the result is still float32."
         ),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=(
             "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/tools/optimize/operator_property.cc",
         ),
@@ -905,7 +1135,7 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
         runtime="converter's old quantizer",
         versions="TensorFlow 2.21.0",
         what=("The second value keeps its own scale, but the kernel copies its codes: its values are wrong."),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=(
             "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/tools/optimize/operator_property.cc",
         ),
@@ -920,7 +1150,7 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
         runtime="converter's old quantizer",
         versions="TensorFlow 2.21.0",
         what=("The pad value stays float32; LiteRT refuses the file."),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=(
             "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/tools/optimize/operator_property.cc",
         ),
@@ -935,7 +1165,7 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
             "A constant of more than 2^31 steps of the result becomes -32767 whatever its sign: MINIMUM with "
             "the largest float32 becomes a minimum with the lowest number."
         ),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
     ),
     Erratum(
@@ -948,8 +1178,21 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
             "A constant of more than 2^31 steps of the result becomes -128 in whole blocks of 16 elements, also"
             " where it is positive; behind them it saturates (x86-64)."
         ),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-wraps-round",
+        op="constants with a range of their own",
+        types=("INT8", "INT16"),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "Weights per channel that leave a range that the calibration gives them wrap around int8, before they are "
+            "limited; per tensor, far beyond it, they become -127 by their place (x86-64)."
+        ),
+        treatment="avoided; reproduced with reproduce_defects=True",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantization_utils.cc",),
     ),
     Erratum(
         key="legacy-tiny-weights",
@@ -964,7 +1207,7 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
             "Weights below 3.7e-37: the inverse of their scale is infinite. Per channel all become 0; per "
             "tensor zeros become -127, and what the others become depends on their place (x86-64)."
         ),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantization_utils.cc",),
     ),
     Erratum(
@@ -995,8 +1238,31 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
             "A range of zero gets the scale 0. Of an input with a bias behind it, the bias guard divides by it:"
             " the scale of the weights is written as infinite or NaN, which refquant refuses."
         ),
-        treatment="reproduced",
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantization_utils.cc",),
+    ),
+    Erratum(
+        key="legacy-zero-is-code-0",
+        op="SCATTER_ND",
+        types=("INT8",),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what="The kernel fills up with the code 0, which means 0.0 only where the zero point is 0.",
+        treatment="avoided; reproduced with reproduce_defects=True",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/scatter_nd.cc",),
+    ),
+    Erratum(
+        key="legacy-limit-of-activation",
+        op="every op with a fused RELU6 or RELU_N1_TO_1",
+        types=("INT8", "INT16"),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "No range is widened. Of one as narrow as a dead layer's, the limit 6 is more than 2^31 steps, and LiteRT "
+            "refuses the file."
+        ),
+        treatment="avoided; reproduced with reproduce_defects=True",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/kernel_util.cc",),
     ),
     Erratum(
         key="legacy-strict",
@@ -1021,7 +1287,7 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
         runtime="converter's old quantizer",
         versions="TensorFlow 2.21.0",
         what=("per_channel=False fails on every model with this op."),
-        treatment="refused",
+        treatment="avoided; refused with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
     ),
     Erratum(
@@ -1047,7 +1313,22 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
         runtime="converter's old quantizer",
         versions="TensorFlow 2.21.0",
         what=("A constant of more than 4 dimensions that needs another scale ends the process."),
-        treatment="refused",
+        treatment="avoided; refused with reproduce_defects=True",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
+    ),
+    Erratum(
+        key="legacy-lstm-stays-float",
+        op="LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM",
+        types=("INT8", "INT16"),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "An LSTM that stays float32, as every one does with int16 activations, gets an int8 state and an int8 "
+            "result all the same; a DEQUANTIZE stands before the state, so that it is no variable any more, and what "
+            'reads the result takes its floats for int8. A dense layer behind it is refused: "Expected bias type to be '
+            'TensorType_INT32 for Int8Quant".'
+        ),
+        treatment="avoided; reproduced with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
     ),
     Erratum(
@@ -1062,7 +1343,7 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
         what=(
             "Of two constants with one buffer the first is overwritten, and the second reads the integers as floats."
         ),
-        treatment="refused",
+        treatment="avoided; refused with reproduce_defects=True",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
     ),
     Erratum(

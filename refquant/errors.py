@@ -30,3 +30,8 @@ class NotQuantizable(RefquantError):
 
 class AccumulatorOverflow(RefquantError):
     """An int32 accumulator left its range while overflows were asked for as errors."""
+
+
+def internal_error(place: str, error: Exception) -> RefquantError:
+    """A fault of refquant itself as one line. place: what it was doing, or the operator it was at."""
+    return RefquantError(f"{place}: internal error ({type(error).__name__}: {error}); please report it with the model")

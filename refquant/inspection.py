@@ -17,7 +17,9 @@ _ODD_BITS: Mapping[str, int] = {"INT4": 4, "UINT4": 4, "INT2": 2}
 
 @dataclass(frozen=True, slots=True)
 class TensorSummary:
-    """One tensor. kind: "input", "output", "constant", "variable" or "activation"; bytes: what its elements take."""
+    """One tensor. kind: "input", "output", "constant", "variable", "intermediate" (of which only the scale is read) or
+    "activation"; bytes: what its elements take.
+    """
 
     index: int
     name: str
@@ -46,9 +48,13 @@ class OperatorSummary:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes. peak: the most that inputs, activations and outputs take while alive at the same operator."""
+    """Bytes. peak: the most that inputs, activations and outputs take while alive at the same operator.
+
+    variables: what the variable tensors take, which are alive all the time and no part of the peak.
+    """
 
     constants: int
+    variables: int
     activations: int
     peak: int
     peak_operator: int | None
@@ -98,7 +104,8 @@ def inspect_model(model: Model) -> ModelSummary:
 
 
 def _graph(model: Model, graph: Graph) -> GraphSummary:
-    tensors = tuple(_tensor(model, graph, index) for index in range(len(graph.tensors)))
+    inner = frozenset(index for operator in graph.operators for index in operator.intermediates)
+    tensors = tuple(_tensor(model, graph, index, index in inner) for index in range(len(graph.tensors)))
     return GraphSummary(
         graph.name,
         graph.inputs,
@@ -126,7 +133,7 @@ def _operator(operator: Operator, index: int) -> OperatorSummary:
     )
 
 
-def _kind(model: Model, graph: Graph, index: int) -> str:
+def _kind(model: Model, graph: Graph, index: int, is_intermediate: bool) -> str:
     tensor = graph.tensors[index]
     if index in graph.inputs:
         return "input"
@@ -134,10 +141,12 @@ def _kind(model: Model, graph: Graph, index: int) -> str:
         return "output"
     if tensor.is_variable:
         return "variable"
+    if is_intermediate:
+        return "intermediate"
     return "constant" if model.buffers[tensor.buffer] else "activation"
 
 
-def _tensor(model: Model, graph: Graph, index: int) -> TensorSummary:
+def _tensor(model: Model, graph: Graph, index: int, is_intermediate: bool) -> TensorSummary:
     tensor = graph.tensors[index]
     quantization = tensor.quantization
     return TensorSummary(
@@ -145,7 +154,7 @@ def _tensor(model: Model, graph: Graph, index: int) -> TensorSummary:
         tensor.name,
         tensor.type,
         tensor.shape_signature if tensor.shape_signature else tensor.shape,
-        _kind(model, graph, index),
+        _kind(model, graph, index, is_intermediate),
         _bytes(model, tensor),
         quantization.scale if quantization else (),
         quantization.zero_point if quantization else (),
@@ -179,4 +188,5 @@ def _memory(graph: Graph, tensors: tuple[TensorSummary, ...]) -> Memory:
     peak = max(alive, default=0)
     # A buffer that several tensors share is stored once.
     shared = {graph.tensors[t.index].buffer: t.bytes for t in tensors if t.kind == "constant"}
-    return Memory(sum(shared.values()), sum(arena.values()), peak, alive.index(peak) if alive else None)
+    variables = sum(tensor.bytes for tensor in tensors if graph.tensors[tensor.index].is_variable)
+    return Memory(sum(shared.values()), variables, sum(arena.values()), peak, alive.index(peak) if alive else None)

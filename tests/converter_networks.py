@@ -23,21 +23,27 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def build(name: str) -> bytes:
-    """The float model: 10 classes, glorot-uniform weights, batch normalisation with random statistics."""
+def network(name: str) -> Any:
+    """The Keras model: 10 classes, glorot-uniform weights, batch normalisation with random statistics."""
     import keras
     import numpy as np
-    import tensorflow as tf
 
     keras.utils.set_random_seed(zlib.crc32(name.encode()))
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     constructor, arguments = NETWORKS[name]
-    network = getattr(keras.applications, constructor)(weights=None, classes=10, **arguments)
-    for layer in network.layers:
+    model = getattr(keras.applications, constructor)(weights=None, classes=10, **arguments)
+    for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([_statistic(rng, weight.name, weight.shape) for weight in layer.weights])
+    return model
+
+
+def build(name: str) -> bytes:
+    """The float model."""
+    import tensorflow as tf
+
     with contextlib.redirect_stdout(io.StringIO()):  # Keras lists every variable
-        return bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
+        return bytes(tf.lite.TFLiteConverter.from_keras_model(network(name)).convert())
 
 
 def _statistic(rng: Any, name: str, shape: Any) -> Any:

@@ -84,11 +84,24 @@ class ConverterOracle:
         """The float model of a network of converter_networks."""
         return self._ask(verb="network", name=name)
 
+    def control(self, name: str) -> bytes:
+        """The float model of several subgraphs of converter_control."""
+        return self._ask(verb="control", name=name)
+
+    def convert(self, name: str, modes: Sequence[str], seed: Sequence[int] | None = None) -> dict[str, bytes]:
+        """A model of converter_modes (or its random graph of a seed), in several modes by name."""
+        return self._ask(verb="convert", name=name, modes=list(modes), seed=None if seed is None else list(seed))
+
+    def recurrent(self, name: str, modes: Sequence[str]) -> dict[str, bytes]:
+        """A model of recurrent_networks in several modes, by mode."""
+        made: dict[str, bytes] = self._ask(verb="recurrent", name=name, modes=list(modes))
+        return made
+
     def close(self) -> None:
         """Ends the process; the next question starts another."""
         self._child.close()
 
-    def _ask(self, **request: Any) -> bytes:
+    def _ask(self, **request: Any) -> Any:
         return self._child.ask(request)
 
 

@@ -94,12 +94,36 @@ def network(name: str) -> bytes:
     return converter_networks.build(name)
 
 
+def control(name: str) -> bytes:
+    """A float model of converter_control."""
+    import converter_control
+
+    return converter_control.build(name)
+
+
+def convert(name: str, modes: list, seed: list | None) -> dict:
+    """A model of converter_modes in several modes, as bytes by mode."""
+    import converter_modes
+
+    return converter_modes.convert(name, modes, seed)
+
+
+def recurrent(name: str, modes: list) -> dict:
+    """A model of recurrent_networks in several modes, as bytes by mode."""
+    import recurrent_networks
+
+    return recurrent_networks.convert(name, modes)
+
+
 VERBS = {
+    "control": control,
+    "convert": convert,
     "calibrate": calibrate,
     "quantize": quantize,
     "quantize_legacy": quantize_legacy,
     "normalize": normalize,
     "network": network,
+    "recurrent": recurrent,
 }
 
 

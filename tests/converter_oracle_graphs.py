@@ -176,6 +176,7 @@ class Builder:
         """Every tensor that nothing reads becomes an output, as do `extra_outputs`."""
         computed = [t for op in self.operators for t in op.outputs]
         outputs = [t for t in computed if t not in self.used or t in extra_outputs]
+        outputs += [t for t in extra_outputs if t not in computed]
         graph = Graph(tuple(self.tensors), tuple(self.operators), tuple(self.inputs), tuple(outputs), "main")
         return Model((graph,), tuple(self.buffers), description="random graph")
 
@@ -211,6 +212,24 @@ def conv_2d_with(b: Builder, x: int, weights: int, bias: int, stride: int = 1) -
     }  # fmt: skip
     shape = (n, _same(h, stride), _same(w, stride), b.shape(weights)[0])
     return b.op("CONV_2D", [x, weights, bias], [shape], options, "Conv2DOptions")
+
+
+def depthwise_conv_2d_with(b: Builder, x: int, weights: int, bias: int) -> list[int]:
+    options = {
+        "padding": "SAME", "stride_w": 1, "stride_h": 1, "depth_multiplier": 1,
+        "fused_activation_function": "NONE", "dilation_w_factor": 1, "dilation_h_factor": 1,
+    }  # fmt: skip
+    return b.op("DEPTHWISE_CONV_2D", [x, weights, bias], [b.shape(x)], options)
+
+
+def transpose_conv_with(b: Builder, x: int, weights: int, *bias: int) -> list[int]:
+    """Twice as wide and high."""
+    n, h, w, _ = image(b, x)
+    shape = (n, 2 * h, 2 * w, b.shape(weights)[0])
+    options = {"padding": "SAME", "stride_w": 2, "stride_h": 2, "fused_activation_function": "NONE"}
+    made = b.op("TRANSPOSE_CONV", [b.constant(np.array(shape, np.int32)), weights, x, *bias], [shape], options)
+    b.operators[-1] = replace(b.operators[-1], version=3 if bias else 1)
+    return made
 
 
 def depthwise_conv_2d(b: Builder, x: int) -> list[int]:
@@ -733,6 +752,175 @@ def result_before_operand(b: Builder) -> list[int]:
     return []
 
 
+def order_of_readers(b: Builder) -> list[int]:
+    """A constant of a MINIMUM and of two biases: the MINIMUM, being commutative, is its first reader, not the last."""
+    x = b.input((1, 2, 2, 3))
+    c = b.constant(np.zeros(1, np.float32))
+    y = conv_2d_with(b, x, b.weights((1, 1, 1, 3), 0), c)
+    conv_2d_with(b, x, b.weights((1, 1, 1, 3), 0), c)
+    b.op("MINIMUM", [_only(y), c], [(1, 2, 2, 1)])
+    return []
+
+
+def weights_of_two_kinds(b: Builder) -> list[int]:
+    """One constant as the weights of a convolution and of a depthwise one: the first reader sets the dimension."""
+    x = b.input((1, 2, 2, 4))
+    w = b.weights((1, 1, 1, 4), 0)
+    conv_2d_with(b, x, w, b.bias(1))
+    depthwise_conv_2d_with(b, x, w, b.bias(4))
+    return []
+
+
+def one_bias_for_several_channels(b: Builder) -> list[int]:
+    """The other way round the convolution's only bias gets four scales."""
+    x = b.input((1, 2, 2, 4))
+    w = b.weights((1, 1, 1, 4), 0)
+    depthwise_conv_2d_with(b, x, w, b.bias(4))
+    conv_2d_with(b, x, w, b.bias(1))
+    return []
+
+
+def weights_of_a_float_operator(b: Builder) -> list[int]:
+    """TRANSPOSE_CONV stays float for want of its input's range, but keeps its int8 weights."""
+    x = b.input((1, 2, 2, 2))
+    transpose_conv_with(b, x, b.weights((3, 1, 1, 2), 0), b.bias(3))
+    return [x]
+
+
+def weights_of_a_float_operator_put_off(b: Builder) -> list[int]:
+    """Another reader of its bias, which stands before the weights: they are float again when its turn comes."""
+    x = b.input((1, 2, 2, 2))
+    b.op("GREATER", [b.constant(np.ones(2, np.float32)), x], [(1, 2, 2, 2)], types=("BOOL",))
+    c = b.constant(np.array([0.5, 0.25, 1], np.float32))
+    (y,) = transpose_conv_with(b, x, b.weights((3, 1, 1, 2), 0), c)
+    b.op("MAXIMUM", [y, c], [(1, 4, 4, 3)])
+    return [x]
+
+
+def weights_of_a_float_operator_in_time(b: Builder) -> list[int]:
+    """The same without an operator in front: the weights stand before the bias."""
+    x = b.input((1, 2, 2, 2))
+    c = b.constant(np.array([0.5, 0.25, 1], np.float32))
+    (y,) = transpose_conv_with(b, x, b.weights((3, 1, 1, 2), 0), c)
+    b.op("MAXIMUM", [y, c], [(1, 4, 4, 3)])
+    return [x]
+
+
+def absent_bias(b: Builder) -> list[int]:
+    """The bias that is not there takes the operator's name."""
+    transpose_conv_with(b, b.input((1, 2, 2, 2)), b.weights((3, 1, 1, 2), 0))
+    return []
+
+
+def unread_input(b: Builder) -> list[int]:
+    """Its range stands in front of all constants and turns their order round."""
+    b.input((1, 3))
+    x = b.input(IMAGE)
+    slice_(b, x)
+    return []
+
+
+def input_as_output(b: Builder) -> list[int]:
+    x = b.input(IMAGE)
+    relu(b, x)
+    sin(b, x)
+    b.extra_outputs = (x,)
+    return []
+
+
+def constant_as_output(b: Builder) -> list[int]:
+    c = b.constant(np.array([[[[1.0, 2.0, 3.0, 4.0]]]], np.float32))
+    b.op("ADD", [b.input(IMAGE), c], [IMAGE], NONE)
+    b.extra_outputs = (c, c)
+    return []
+
+
+def constants_of_a_float_sum(b: Builder) -> list[int]:
+    """ADD_N, commutative and float: its constants change places as they become float again."""
+    x = _only(sin(b, b.input(IMAGE)))
+    b.op("ADD_N", [_only(relu(b, x)), b.numbers(IMAGE), b.numbers(IMAGE)], [IMAGE])
+    return []
+
+
+def constants_of_a_sum_without_parameters(b: Builder) -> list[int]:
+    """They stay as they are, although EQUAL takes one of them through a QUANTIZE and a DEQUANTIZE in vain."""
+    x, c = b.input(IMAGE), b.numbers(IMAGE)
+    relu(b, b.input(IMAGE))
+    (y,) = b.op("ADD_N", [x, b.numbers(IMAGE), c], [IMAGE])
+    b.op("EQUAL", [y, c], [IMAGE], types=("BOOL",))
+    return [x, y]
+
+
+def copies_left_float(b: Builder) -> list[int]:
+    """Copies of a constant that are not quantized become one again, without a name."""
+    x = _only(sin(b, b.input((1, 2, 2, 2))))
+    weights, bias = b.weights((3, 1, 1, 2), 0), b.bias(3)
+    return [x, *(_only(conv_2d_with(b, x, weights, bias)) for _ in range(2))]
+
+
+def copies_of_several_uses(b: Builder) -> list[int]:
+    """One constant as a bias, a factor and a subtrahend, of which only the last is int8."""
+    x = b.input((1, 2, 2, 3))
+    weights, c = b.weights((3, 1, 1, 3), 0), b.constant(np.array([0.5, -3.0, 2.5], np.float32))
+    y = _only(conv_2d_with(b, _only(pad(b, x)), weights, c))
+    z = _only(mean(b, y))
+    (m,) = b.op("MUL", [z, c], [(1, 1, 1, 3)], NONE)
+    b.op("SUB", [m, c], [(1, 1, 1, 3)], NONE)
+    return [y, z]
+
+
+def scalar_of_unknown_rank(b: Builder) -> list[int]:
+    """A DEQUANTIZE moves behind an operator only if the file says that its result is a scalar."""
+    x = b.input(IMAGE)
+    maximum(b, x, b.input(IMAGE))
+    b.op("REDUCE_MAX", [x, b.constant(np.arange(4, dtype=np.int32))], [()], {"keep_dims": False})
+    return []
+
+
+def result_that_asks_for_itself(b: Builder) -> list[int]:
+    """A result with a range whose operator asks for another scale: the QUANTIZE behind it is named after the range."""
+    x = b.input((1, 2, 2, 4))
+    _, second = split(b, x)
+    _concatenate(b, second, second)
+    return []
+
+
+def own_conversion_of_the_only_reader(b: Builder) -> list[int]:
+    """Behind the QUANTIZE to the scale that ADD_N asks of its second operand stands the operand's own DEQUANTIZE."""
+    x = b.input(IMAGE)
+    return [x, *b.op("ADD_N", [_only(relu(b, x)), _only(relu(b, x))], [IMAGE])]
+
+
+def new_conversion_of_two_reads(b: Builder) -> list[int]:
+    """ADD_N asks once for two operands, so that they read a new DEQUANTIZE, although RELU just gets the scale."""
+    x = b.input(IMAGE)
+    first, second = _only(relu(b, x)), _only(relu(b, x))
+    return b.op("ADD_N", [first, second, second], [IMAGE])
+
+
+def producer_and_reader_ask_alike(b: Builder) -> list[int]:
+    """MINIMUM keeps the scale of its operands; ADD_N asks for that one too, PAD reads the other through a QUANTIZE."""
+    a = _only(relu(b, b.input(IMAGE)))
+    (m,) = minimum(b, a, b.input(IMAGE))
+    (y,) = b.op("ADD_N", [m, a], [IMAGE])
+    pad(b, m)
+    return [m, y]
+
+
+def compared_with_a_constant_of_a_float_operator(b: Builder) -> list[int]:
+    """GREATER stays float: the converter stops at ADD, and the constant is float before it comes to the input."""
+    x, z, c = b.input(IMAGE), b.input(IMAGE), b.numbers(IMAGE)
+    pad(b, x)
+    b.op("GREATER", [x, c], [IMAGE], types=("BOOL",))
+    return [x, z, *b.op("ADD", [z, c], [IMAGE], NONE)]
+
+
+def input_requantized_behind_another(b: Builder) -> list[int]:
+    """The QUANTIZE to the scale that the concatenation asks for stands behind the first input's DEQUANTIZE."""
+    x, y = b.input(IMAGE), b.input(IMAGE)
+    return [_concatenate(b, _only(sin(b, x)), y)]
+
+
 RULE_GRAPHS = {
     build.__name__: build
     for build in (
@@ -755,6 +943,27 @@ RULE_GRAPHS = {
         constant_read_in_three_ways,
         equal_constants,
         result_before_operand,
+        order_of_readers,
+        weights_of_two_kinds,
+        one_bias_for_several_channels,
+        weights_of_a_float_operator,
+        weights_of_a_float_operator_put_off,
+        weights_of_a_float_operator_in_time,
+        absent_bias,
+        unread_input,
+        input_as_output,
+        constant_as_output,
+        constants_of_a_float_sum,
+        constants_of_a_sum_without_parameters,
+        copies_left_float,
+        copies_of_several_uses,
+        scalar_of_unknown_rank,
+        result_that_asks_for_itself,
+        own_conversion_of_the_only_reader,
+        new_conversion_of_two_reads,
+        producer_and_reader_ask_alike,
+        compared_with_a_constant_of_a_float_operator,
+        input_requantized_behind_another,
     )
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 from models import Case
 from oracle import litert
 from refquant.model import read_model, write_model
-from refquant.program import Value, execute, prepare
+from refquant.program import Value, execute, new_state, prepare
 from refquant.runtimes import runtime_named
 
 
@@ -24,6 +24,8 @@ class Count:
 
 def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Where two arrays differ in any bit (a NaN equals a NaN)."""
+    if a.dtype.kind == "c":
+        return differing(a.real, b.real) | differing(a.imag, b.imag)
     if a.dtype.kind == "f":
         bits = np.dtype(f"u{a.dtype.itemsize}")
         x, y = (np.frombuffer(array.tobytes(), bits).reshape(array.shape) for array in (a, b))
@@ -32,22 +34,32 @@ def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def compare(case: Case, resolver: str | None = None, runtime: str = "tflite_ref") -> Count:
-    """Every tensor an operator computes, sample by sample, then all samples at once along a sample axis."""
+    """Every tensor an operator computes, sample by sample, then all samples at once along a sample axis.
+
+    A model with variables keeps them from sample to sample, and they are compared too; then they are reset and the
+    first sample runs again.
+    """
     data = write_model(case.model)
-    expected = litert.run(data, case.samples, resolver or case.resolver)
-    program = prepare(read_model(data), runtime_named(runtime))
+    has_variables = any(tensor.is_variable for tensor in case.model.graph.tensors)
+    samples = [*case.samples, None, case.samples[0]] if has_variables else case.samples
+    expected = litert.run(data, samples, resolver or case.resolver)
+    model = read_model(data)
+    program, state = prepare(model, runtime_named(runtime)), new_state(model)
     inputs = case.model.graph.inputs
     singles: list[dict[int, np.ndarray]] = []
-    for arrays in case.samples:
+    for arrays in samples:
+        if arrays is None:
+            state = new_state(model)
+            continue
         kept: dict[int, Value] = {}
-        execute(program, dict(zip(inputs, map(Value, arrays), strict=True)), 1, kept.__setitem__)
-        singles.append({index: value.array for index, value in kept.items()})
+        execute(program, dict(zip(inputs, map(Value, arrays), strict=True)), 1, kept.__setitem__, state)
+        singles.append({index: value.array for index, value in kept.items()} | state.variables)
     count = Count()
     for number, (got, want) in enumerate(zip(singles, expected, strict=True)):
         for index, array in got.items():
             _count(count, array, want[index], f"sample {number}, tensor {index}")
     if len({tuple(a.shape for a in arrays) for arrays in case.samples}) == 1 and inputs:
-        _check_batched(case, program, singles, count)
+        _check_batched(case, program, singles[: len(case.samples)], count)
     return count
 
 
@@ -62,6 +74,8 @@ def _check_batched(case: Case, program, singles: list[dict[int, np.ndarray]], co
     kept: dict[int, Value] = {}
     execute(program, stacked, n, kept.__setitem__)
     for index, value in kept.items():
+        if case.model.graph.tensors[index].is_variable:
+            continue  # an operator gave it its first value, a later one the one that was compared
         array = value.array if value.batched else np.broadcast_to(value.array, (n, *value.array.shape))
         _count(count, array, np.stack([single[index] for single in singles]), f"batched, tensor {index}", False)
 

@@ -17,7 +17,7 @@ TYPES = {
 
 @dataclass
 class T:
-    """A tensor to build: a graph input or output by its shape and type, a constant by its data."""
+    """A tensor to build: a graph input or output by its shape and type, a constant by its data, or a variable."""
 
     shape: tuple[int, ...] | None = None
     type: str = "INT8"
@@ -26,6 +26,7 @@ class T:
     axis: int = 0
     data: np.ndarray | None = None
     name: str = field(default="")
+    variable: bool = False
 
     def __post_init__(self) -> None:
         if self.data is not None:
@@ -42,11 +43,19 @@ def quantization(t: T) -> Quantization | None:
 
 
 def one_op(
-    name: str, inputs: list[T | None], outputs: list[T], options: dict[str, Any] | None = None, version: int = 1
+    name: str,
+    inputs: list[T | None],
+    outputs: list[T],
+    options: dict[str, Any] | None = None,
+    version: int = 1,
+    intermediates: list[T] | None = None,
 ) -> Model:
-    """A model of one operator. Inputs without data become graph inputs, in order; None is an absent operand."""
+    """A model of one operator. Inputs without data become graph inputs, in order, unless they are variables.
+
+    None is an absent operand. intermediates: tensors inside the operator, of which only the quantization is read.
+    """
     buffers, tensors, graph_inputs, indices = [b""], [], [], []
-    for position, t in enumerate([*inputs, *outputs]):
+    for position, t in enumerate([*inputs, *outputs, *(intermediates or [])]):
         if t is None:
             indices.append(-1)
             continue
@@ -56,12 +65,21 @@ def one_op(
         if t.data is not None:
             buffer = len(buffers)
             buffers.append(t.data.astype(t.data.dtype.newbyteorder("<")).tobytes())
-        elif position < len(inputs):
+        elif position < len(inputs) and not t.variable:
             graph_inputs.append(index)
-        tensors.append(Tensor(t.name or f"t{index}", t.type, tuple(t.shape), buffer, quantization(t)))
-    split = len(inputs)
-    operator = Operator(name, tuple(indices[:split]), tuple(indices[split:]), version, options=options or {})
-    graph = Graph(tuple(tensors), (operator,), tuple(graph_inputs), tuple(indices[split:]), "main")
+        tensors.append(
+            Tensor(t.name or f"t{index}", t.type, tuple(t.shape), buffer, quantization(t), is_variable=t.variable)
+        )
+    first, last = len(inputs), len(inputs) + len(outputs)
+    operator = Operator(
+        name,
+        tuple(indices[:first]),
+        tuple(indices[first:last]),
+        version,
+        options=options or {},
+        intermediates=tuple(indices[last:]),
+    )
+    graph = Graph(tuple(tensors), (operator,), tuple(graph_inputs), tuple(indices[first:last]), "main")
     return Model((graph,), tuple(buffers), description="one operator")
 
 

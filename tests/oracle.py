@@ -74,9 +74,12 @@ class Oracle:
         self._child = ChildProcess(CHILD)
 
     def run(
-        self, model: bytes, samples: list[list[np.ndarray]], resolver: str = "BUILTIN_REF", preserve: bool = True
+        self, model: bytes, samples: list[list[np.ndarray] | None], resolver: str = "BUILTIN_REF", preserve: bool = True
     ) -> list[dict[int, np.ndarray]]:
-        """For each sample (arrays in the model's input order): {tensor index: array} of all readable tensors."""
+        """For each sample (arrays in the model's input order): {tensor index: array} of all readable tensors.
+
+        The samples run one after another in one interpreter; a None among them resets its variables.
+        """
         return self._child.ask((model, samples, resolver, preserve))
 
 

@@ -1,7 +1,8 @@
 """Child process that runs the real LiteRT: some invalid models crash it, and the tests must survive that.
 
 Protocol on stdin/stdout: pickled (model bytes, list of input lists, resolver, preserve) -> ("ok", list of
-{tensor index: array}) or ("rejected", message). Kept free of refquant on purpose: it is the other side.
+{tensor index: array}) or ("rejected", message). A None among the input lists resets all variables. Kept free of
+refquant on purpose: it is the other side.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import pickle
 import struct
 import sys
+
+import numpy as np
 
 
 def answer(model: bytes, samples: list, resolver: str, preserve: bool) -> tuple:
@@ -26,6 +29,9 @@ def answer(model: bytes, samples: list, resolver: str, preserve: bool) -> tuple:
         inputs = interpreter.get_input_details()
         results = []
         for arrays in samples:
+            if arrays is None:
+                interpreter.reset_all_variables()
+                continue
             resized = [(d, a) for d, a in zip(inputs, arrays, strict=True) if tuple(d["shape"]) != a.shape]
             for detail, array in resized:
                 interpreter.resize_tensor_input(detail["index"], array.shape)
@@ -39,13 +45,28 @@ def answer(model: bytes, samples: list, resolver: str, preserve: bool) -> tuple:
             tensors = {}
             for detail in details:
                 try:
+                    if detail["dtype"] is np.object_:
+                        continue  # to read a resource may crash
                     tensors[detail["index"]] = interpreter.get_tensor(detail["index"])
                 except ValueError:
                     continue  # scratch tensors and tensors without data cannot be read
-            results.append(tensors)
+            results.append(tensors | (subgraph_tensors(interpreter) if preserve else {}))
         return "ok", results
     except (RuntimeError, ValueError) as error:
         return "rejected", str(error)
+
+
+def subgraph_tensors(interpreter) -> dict:
+    """{(subgraph, tensor index): array} of the subgraphs after the first, without resources, which crash."""
+    tensors = {}
+    for subgraph in range(1, interpreter.num_subgraphs()):
+        for detail in interpreter.get_tensor_details(subgraph):
+            try:
+                if detail["dtype"] is not np.object_:
+                    tensors[subgraph, detail["index"]] = interpreter.get_tensor(detail["index"], subgraph)
+            except ValueError:
+                continue
+    return tensors
 
 
 def main() -> None:

@@ -181,7 +181,10 @@ Operands = Sequence[Tensor | None]
 
 
 def conv_2d(options: Options, operands: Operands, output: Tensor) -> list[Any]:
-    """Σ filter * (input - zero_point) over the taps inside the image, + bias, rescaled per output channel."""
+    """Σ filter * (input - zero_point) over the taps inside the image, + bias, rescaled per output channel.
+
+    Filters of int8 are symmetric; of those of uint8 the zero point is taken off, too.
+    """
     input, filter, bias = (*operands, None)[:3]
     assert input is not None
     assert filter is not None
@@ -198,7 +201,7 @@ def conv_2d(options: Options, operands: Operands, output: Tensor) -> list[Any]:
             row, column = y * stride[0] - top + i * dilation[0], x * stride[1] - left + j * dilation[1]
             if 0 <= row < input.shape[1] and 0 <= column < input.shape[2]:
                 value = input.at(n, row, column, channel // per_group * depth + c) - input.zero_point[0]
-                acc += filter.at(channel, i, j, c) * value
+                acc += (filter.at(channel, i, j, c) - filter_zero_point(filter)) * value
         result.append(convolved(acc, channel, input, filter, bias, output, low, high))
     return result
 
@@ -221,7 +224,7 @@ def depthwise_conv_2d(options: Options, operands: Operands, output: Tensor) -> l
             row, column = y * stride[0] - top + i * dilation[0], x * stride[1] - left + j * dilation[1]
             if 0 <= row < input.shape[1] and 0 <= column < input.shape[2]:
                 value = input.at(n, row, column, channel // times) - input.zero_point[0]
-                acc += filter.at(0, i, j, channel) * value
+                acc += (filter.at(0, i, j, channel) - filter_zero_point(filter)) * value
         result.append(convolved(acc, channel, input, filter, bias, output, low, high))
     return result
 
@@ -247,9 +250,15 @@ def convolved(
     acc: int, channel: int, input: Tensor, filter: Tensor, bias: Tensor | None, output: Tensor, low: int, high: int
 ) -> int:
     acc += 0 if bias is None else bias.data[channel]
-    factor = multiplier_of(input.scale[0] * filter.channel_scale(channel) / output.scale[0])
+    product = input.scale[0] * filter.channel_scale(channel)
+    factor = multiplier_of((f32(product) if input.type == "UINT8" else product) / output.scale[0])
     rescaled = rescale64(acc, *factor) if wide(input, bias) else rescale(wrap32(acc), *factor)
     return finish(rescaled, output.zero_point[0], low, high)
+
+
+def filter_zero_point(filter: Tensor) -> int:
+    """What is taken off a convolution's weights."""
+    return filter.zero_point[0] if filter.type == "UINT8" else 0
 
 
 def wide(input: Tensor, bias: Tensor | None) -> bool:
@@ -372,6 +381,106 @@ def hybrid_conv_2d(options: Options, operands: Operands, output: Tensor) -> list
             acc = sum(p * w for p, w in zip(patch, weights, strict=True))
             real = f32(f32(f32(acc) * filter.channel_scale(channel)) * scale)
         result.append(float_clamp(f32(real + bias.data[channel]), options["fused_activation_function"]))
+    return result
+
+
+def image_rows(input: Tensor) -> tuple[Tensor, list[float]]:
+    """(codes less their zero point, scale of each image), every image quantized asymmetrically by itself."""
+    size = math.prod(input.shape[1:])
+    images = [quantize_row(input.data[start : start + size], False) for start in range(0, len(input.data), size)]
+    centred = [code - zero_point for codes, _, zero_point in images for code in codes]
+    return Tensor(input.shape, "INT16", centred, (), ()), [scale for _, scale, _ in images]
+
+
+def hybrid_depthwise_conv_2d(options: Options, operands: Operands, output: Tensor) -> list[Any]:
+    """Σ filter * centred code * (filter scale * image's scale), one product of scales, + bias."""
+    input, filter, bias = (*operands, None)[:3]
+    assert input is not None
+    assert filter is not None
+    _, kernel_h, kernel_w, channels = filter.shape
+    times = channels // input.shape[3]
+    codes, scales = image_rows(input)
+    stride = options["stride_h"], options["stride_w"]
+    dilation = options["dilation_h_factor"], options["dilation_w_factor"]
+    top, left = pads(options, input, output, (kernel_h, kernel_w), stride, dilation)
+    result = []
+    for n, y, x, channel in indices(output.shape):
+        acc = 0
+        for i, j in indices((kernel_h, kernel_w)):
+            row, column = y * stride[0] - top + i * dilation[0], x * stride[1] - left + j * dilation[1]
+            if 0 <= row < input.shape[1] and 0 <= column < input.shape[2]:
+                acc += filter.at(0, i, j, channel) * codes.at(n, row, column, channel // times)
+        real = f32(f32(acc) * f32(filter.channel_scale(channel) * scales[n]))
+        real = real if bias is None else f32(real + bias.data[channel])
+        result.append(float_clamp(real, options["fused_activation_function"]))
+    return result
+
+
+def hybrid_transpose_conv(options: Options, operands: Operands, output: Tensor) -> list[Any]:
+    """Every product of code and weight is scaled by itself and added in float32, inputs one after another."""
+    _, filter, input, bias = (*operands, None)[:4]
+    assert input is not None
+    assert filter is not None
+    channels, kernel_h, kernel_w, _ = filter.shape
+    codes, scales = image_rows(input)
+    stride = options["stride_h"], options["stride_w"]
+    top, left = pads(options, output, input, (kernel_h, kernel_w), stride)
+    sums = dict.fromkeys(indices(output.shape), 0.0)
+    for n, y, x, c in indices(input.shape):
+        for i, j, channel in indices((kernel_h, kernel_w, channels)):
+            place = n, y * stride[0] - top + i, x * stride[1] - left + j, channel
+            if place in sums:
+                product = filter.at(channel, i, j, c) * codes.at(n, y, x, c)
+                scaled = f32(f32(product * filter.channel_scale(channel)) * scales[n])
+                sums[place] = f32(sums[place] + scaled)
+    activation = options["fused_activation_function"]
+    return [
+        float_clamp(total if bias is None else f32(total + bias.data[place[3]]), activation)
+        for place, total in sums.items()
+    ]
+
+
+def hybrid_batch_matmul(options: Options, operands: Operands, output: Tensor) -> list[Any]:
+    """(Σ code * weight - zero_point * Σ weight) * (scale * row's scale), the difference in float32.
+
+    Scale, zero point and Σ weight are those of the row or column whose leading indices, added up, are the same.
+    """
+    a, b = operands
+    assert a is not None
+    assert b is not None
+    transposed, columns_last = options["adj_x"], not options["adj_y"]
+    m, k = a.shape[:-3:-1] if transposed else a.shape[-2:]
+    n = b.shape[-1 if columns_last else -2]
+    a_leading, b_leading = a.shape[:-2], b.shape[:-2]
+    if not transposed and a_leading and b_leading and b_leading[-1] == 1:
+        a_leading, b_leading, m = a_leading[:-1], b_leading[:-1], a_leading[-1] * m
+    rows = {
+        (*lead, i): quantize_row(
+            [a.data[(flat * k + p) * m + i if transposed else (flat * m + i) * k + p] for p in range(k)],
+            not options["asymmetric_quantize_inputs"],
+        )
+        for flat, lead in enumerate(indices(a_leading))
+        for i in range(m)
+    }
+    columns = {
+        (*lead, j): [b.data[(flat * k + p) * n + j if columns_last else (flat * n + j) * k + p] for p in range(k)]
+        for flat, lead in enumerate(indices(b_leading))
+        for j in range(n)
+    }
+    all_rows, all_columns = list(rows.values()), list(columns.values())
+    rank = max(len(a_leading), len(b_leading))
+    wide_a, wide_b = ((*(1,) * (rank - len(lead)), *lead) for lead in (a_leading, b_leading))
+    result = []
+    for *lead, i, j in indices((*(max(pair) for pair in zip(wide_a, wide_b, strict=True)), m, n)):
+        at_a, at_b = (
+            [0 if size == 1 else index for index, size in zip(lead, wide, strict=True)] for wide in (wide_a, wide_b)
+        )
+        codes, _, _ = rows[(*at_a[rank - len(a_leading) :], i)]
+        weights = columns[(*at_b[rank - len(b_leading) :], j)]
+        _, scale, zero_point = all_rows[sum(at_a) * m + i]
+        total = f32(sum(c * w for c, w in zip(codes, weights, strict=True)))
+        total = f32(total - f32(f32(sum(all_columns[sum(at_b) * n + j])) * zero_point))
+        result.append(f32(total * f32(b.channel_scale(j) * scale)))
     return result
 
 
@@ -557,6 +666,22 @@ def pad(options: Options, operands: Operands, output: Tensor) -> list[Any]:
     return result
 
 
+def rescaled_concatenation(options: Options, operands: Operands, output: Tensor) -> list[Any]:
+    """Codes of uint8 with parameters unlike the output's are rescaled in float32, the zero point's part by itself."""
+
+    def rescaled(operand: Tensor | None) -> Tensor:
+        assert operand is not None
+        (scale,), (zero_point,) = operand.scale, operand.zero_point
+        if (scale, zero_point) == (output.scale[0], output.zero_point[0]):
+            return operand
+        factor = f32(scale * f32(1 / output.scale[0]))
+        shift = f32(-zero_point * factor)
+        steps = [nearest(f32(f32(code * factor) + shift)) + output.zero_point[0] for code in operand.data]
+        return Tensor(operand.shape, "UINT8", [clamp(step, 0, 255) for step in steps], (), ())
+
+    return concatenation(options, [rescaled(operand) for operand in operands], output)
+
+
 def concatenation(options: Options, operands: Operands, output: Tensor) -> list[Any]:
     axis = options["axis"] % len(output.shape)
     result = []
@@ -600,20 +725,108 @@ def resize_bilinear(options: Options, operands: Operands, output: Tensor) -> lis
     return result
 
 
+# ---- streaming ----
+
+
+def svdf(options: Options, operands: Operands, output: Tensor) -> list[Any]:
+    """Each filter remembers its last features, the newest last; a unit sums its filters' products with weights in time.
+
+    The feature is what `features` tells of one row of the input; sums are integers, or taken in four lanes.
+    """
+    input, feature, time, _, state = operands
+    assert input is not None
+    assert feature is not None
+    assert time is not None
+    assert state is not None
+    filters, memory = time.shape
+    rank = options["rank"]
+    result = []
+    for n in range(input.shape[0]):
+        newest = features(options, operands, input.data[n * input.shape[1] :][: input.shape[1]])
+        unit = []
+        for f in range(filters):
+            start = (n * filters + f) * memory
+            state.data[start : start + memory] = [*state.data[start + 1 : start + memory], newest[f]]
+            products = [state.data[start + m] * time_weight(time, state, f, m) for m in range(memory)]
+            unit.append(sum(products) if state.type == "INT16" else in_lanes([f32(p) for p in products]))
+            if len(unit) == rank:
+                total = sum(unit) if state.type == "INT16" else in_lanes(unit)
+                result.append(svdf_output(options, operands, output, total, f // rank))
+                unit = []
+    return result
+
+
+def features(options: Options, operands: Operands, row: Sequence[Any]) -> list[Any]:
+    """The feature of each filter in one row."""
+    input, feature, _, _, state = operands
+    assert input is not None
+    assert feature is not None
+    assert state is not None
+    depth = len(row)
+    filters = [feature.data[start : start + depth] for start in range(0, len(feature.data), depth)]
+    if input.type == "INT8":
+        factor = multiplier_of(f32(f32(input.scale[0] * feature.scale[0]) / state.scale[0]))
+        sums = [sum(w * (x - input.zero_point[0]) for w, x in zip(weights, row, strict=True)) for weights in filters]
+        return [clamp(rescale(wrap32(acc), *factor), *RANGE["INT16"]) for acc in sums]
+    if feature.type == "INT8":
+        codes, scale, zero_point = quantize_row(row, not options["asymmetric_quantize_inputs"])
+        factor = f32(feature.scale[0] * scale)
+        sums = [vector_product(codes, weights) - zero_point * sum(weights) for weights in filters]
+        return [f32(f32(acc) * factor) for acc in sums]
+    return [in_lanes([f32(w * x) for w, x in zip(weights, row, strict=True)]) for weights in filters]
+
+
+def time_weight(time: Tensor, state: Tensor, f: int, m: int) -> Any:
+    weight = time.at(f, m)
+    return f32(weight * time.scale[0]) if (time.type, state.type) == ("INT8", "FLOAT32") else weight
+
+
+def svdf_output(options: Options, operands: Operands, output: Tensor, total: Any, unit: int) -> Any:
+    _, _, time, bias, state = operands
+    assert time is not None
+    assert state is not None
+    offset = 0 if bias is None else bias.data[unit]
+    if state.type == "FLOAT32":
+        return float_clamp(f32(total + offset), options["fused_activation_function"])
+    factor = multiplier_of(f32(f32(state.scale[0] * time.scale[0]) / output.scale[0]))
+    return finish(rescale(wrap32(total + offset), *factor), output.zero_point[0], *RANGE["INT8"])
+
+
+def in_lanes(terms: Sequence[float]) -> float:
+    """The sum in float32: four lanes while four are left, then the lanes one after another, then the rest."""
+    whole = len(terms) // 4 * 4
+    lanes = [0.0] * 4
+    for place, term in enumerate(terms[:whole]):
+        lanes[place % 4] = f32(lanes[place % 4] + term)
+    total = 0.0
+    for term in (*lanes, *terms[whole:]):
+        total = f32(total + term)
+    return total
+
+
 OPERATORS: dict[str, Callable[[Options, Operands, Tensor], list[Any]]] = {
     "ADD": add,
+    "ADD uint8": add,
     "AVERAGE_POOL_2D": average_pool_2d,
+    "AVERAGE_POOL_2D uint8": average_pool_2d,
+    "BATCH_MATMUL hybrid": hybrid_batch_matmul,
     "CONCATENATION": concatenation,
+    "CONCATENATION uint8": rescaled_concatenation,
     "CONV_2D": conv_2d,
     "CONV_2D hybrid": hybrid_conv_2d,
     "CONV_2D int16": conv_2d,
+    "CONV_2D uint8": conv_2d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "DEPTHWISE_CONV_2D hybrid": hybrid_depthwise_conv_2d,
     "DEPTHWISE_CONV_2D int16": depthwise_conv_2d,
+    "DEPTHWISE_CONV_2D uint8": depthwise_conv_2d,
     "DEQUANTIZE": dequantize,
     "FULLY_CONNECTED": fully_connected,
     "FULLY_CONNECTED hybrid": hybrid_fully_connected,
     "FULLY_CONNECTED int16": fully_connected,
+    "FULLY_CONNECTED uint8": fully_connected,
     "LOGISTIC": logistic,
+    "LOGISTIC uint8": logistic,
     "MAX_POOL_2D": max_pool_2d,
     "MEAN": mean,
     "MUL": mul,
@@ -622,12 +835,28 @@ OPERATORS: dict[str, Callable[[Options, Operands, Tensor], list[Any]]] = {
     "QUANTIZE": quantize,
     "RESIZE_BILINEAR": resize_bilinear,
     "SOFTMAX": softmax,
+    "SOFTMAX uint8": softmax,
     "SUB": sub,
+    "SVDF": svdf,
+    "SVDF hybrid": svdf,
+    "SVDF int16": svdf,
+    "TRANSPOSE_CONV hybrid": hybrid_transpose_conv,
 }
 
 
-def run(model: Any, inputs: Sequence[Any]) -> list[list[Any]]:
-    """The flat outputs of a model of these operators. inputs: arrays with ravel().tolist(), in the model's order."""
+def kind(types: set[str]) -> str:
+    """What follows an op's name in OPERATORS: by the types of the operands."""
+    if {"FLOAT32", "INT8"} <= types:
+        return " hybrid"
+    return " uint8" if "UINT8" in types else " int16" if "INT16" in types else ""
+
+
+def run(model: Any, inputs: Sequence[Any], variables: dict[int, list[Any]] | None = None) -> list[list[Any]]:
+    """The flat outputs of a model of these operators. inputs: arrays with ravel().tolist(), in the model's order.
+
+    variables: what the last run left in the variable tensors, flat, by index; this run changes it. None: zeros.
+    """
+    variables = {} if variables is None else variables
     graph = model.graph
     values = {index: array.ravel().tolist() for index, array in zip(graph.inputs, inputs, strict=True)}
 
@@ -636,6 +865,8 @@ def run(model: Any, inputs: Sequence[Any]) -> list[list[Any]]:
             return None
         t = graph.tensors[index]
         data = values.get(index, [])
+        if t.is_variable:
+            data = variables.setdefault(index, [0] * math.prod(t.shape))
         if t.buffer:
             data = [value for (value,) in struct.iter_unpack("<" + CODE[t.type], model.buffers[t.buffer])]
         q = t.quantization
@@ -646,7 +877,6 @@ def run(model: Any, inputs: Sequence[Any]) -> list[list[Any]]:
         (index,) = operator.outputs
         output = tensor(index)
         assert output is not None
-        types = tuple(t.type for t in operands[:2] if t is not None)
-        name = operator.name + {("FLOAT32", "INT8"): " hybrid", ("INT16", "INT8"): " int16"}.get(types, "")
+        name = operator.name + kind({t.type for t in operands if t is not None})
         values[index] = OPERATORS[name](operator.options, operands, output)
     return [values[index] for index in graph.outputs]

@@ -36,7 +36,10 @@ ROOMS = (
 
 CORE = {"numpy", "flatbuffers", "tflite"}
 COMMAND_LINE = {"typer", "rich"}
-CHILD = {"quantizer/tensorflow_child.py": {"tensorflow"}}  # imported where it is used, in a process of its own
+CHILD = {  # imported where it is used: in a process of its own, or in the caller's, where the model lives
+    "quantizer/tensorflow_child.py": {"tensorflow"},
+    "quantizer/keras_ranges.py": {"tensorflow"},
+}
 
 
 def room_of(path: Path) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from models import T, one_op
 from refquant import cli
 from refquant.data import data_file
 from refquant.model.graph import Graph, Model, Operator, Tensor
+from refquant.quantizer.quantize import ROUTES
 
 FLOAT = "golden/models/digits_cnn_float.tflite"
 INT8 = "golden/models/digits_cnn_int8.tflite"
@@ -120,6 +124,27 @@ def test_quantize_with_ranges_left_in_a_file(refq, tmp_path: Path) -> None:
     result = refq("quantize", data_file(FLOAT), "--ranges-from", calibrated, "-o", output, "--json")
     assert result.code == 0
     assert json.loads(result.out)["bytes"]["quantized"] == output.stat().st_size
+    again = tmp_path / "again.tflite"
+    assert refq("quantize", data_file(FLOAT), "-c", calibrated, "-o", again).code == 0
+    assert again.read_bytes() == output.read_bytes()
+
+
+def test_every_mode_has_a_line_of_help_and_runs(refq, scans: Path, tmp_path: Path) -> None:
+    told = [line.split() for line in refq("quantize", "--help").out.splitlines()]
+    aware = Path(__file__).resolve().parents[1] / "golden" / "models" / "mnist_qat_pairs.tflite"
+    for (mode, quantizer), route in ROUTES.items():
+        assert sum(words[:1] == [mode] for words in told) == 1, mode
+        model = aware if mode == "qat" else data_file(FLOAT)
+        ranges = ["-s", scans] if route.calibrated else []
+        output = tmp_path / f"{mode}_{quantizer}.tflite"
+        assert refq("quantize", model, *ranges, "-o", output, "--mode", mode, "--quantizer", quantizer).code == 0
+        assert refquant.load(output).graph.operators
+    for mode in ("int8", "int16x8"):
+        result = refq("quantize", data_file(FLOAT), "-o", tmp_path / "q.tflite", "--mode", mode)
+        bad(result, "give one of --samples, --calibration, --ranges-from")
+    bad(refq("quantize", data_file(FLOAT), "-o", tmp_path / "q.tflite", "--mode", "int3"), "mode='int3': not built")
+    both = refq("quantize", data_file(FLOAT), "-s", scans, "-c", scans, "-o", tmp_path / "q.tflite")
+    bad(both, "give one of --samples")
 
 
 def test_bad_files_are_one_line(refq, scans: Path, tmp_path: Path) -> None:
@@ -229,11 +254,43 @@ def test_a_reader_that_leaves_does_not_change_the_verdict() -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_usage_errors_exit_with_2(refq) -> None:
-    assert refq("inspect").code == 2
-    assert refq("run", data_file(INT8)).code == 2
-    assert refq("nonsense").code == 2
+def test_usage_errors_are_one_line(refq, tmp_path: Path) -> None:
+    model = data_file(INT8)
+    bad(refq("inspect"), "Missing argument 'MODEL'; see ")
+    bad(refq("run", model, "--output"), "--output")
+    bad(refq("run", model, "--colour"), "No such option: --colour; see ")
+    bad(refq("nonsense"), "No such command 'nonsense'; see ")
+    bad(refq("calibrate", model, "-s", "x.npy", "-o", tmp_path / "r.json", "--jobs", "many"), "--jobs")
+    assert refq("run", model).code == 2
     assert refq("--help").code == 0
+    alone = refq()
+    assert (alone.code, alone.out) == (2, "")
+    assert "Commands:" in alone.err
+
+
+CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
+
+
+@pytest.mark.skipif(not CHILDREN.exists(), reason="there is no list of children here")
+def test_an_interrupt_is_one_line(tmp_path: Path) -> None:
+    """Ctrl-C goes to the processes of --jobs, too, from the moment they start."""
+    np.save(tmp_path / "x.npy", np.zeros((300_000, 8, 8), np.float32))
+    command = [sys.executable, "-m", "refquant", "calibrate", data_file(FLOAT), "-s", tmp_path / "x.npy", "--jobs", "2"]
+    running = subprocess.Popen(
+        [*command, "-o", tmp_path / "r.json"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    try:
+        while running.poll() is None and len(children.read_text().split()) < 3:  # workers, and what tracks resources
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.killpg(running.pid, signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+    assert (running.returncode, told) == (2, "refquant: interrupted\n")
+    assert not (tmp_path / "r.json").exists()
 
 
 def test_demo_holds(refq) -> None:

@@ -23,6 +23,7 @@ from oracle import Crashed, Rejected
 from refquant.cli.console import plain
 from refquant.compare import RULES, RuleReport, audit_model, compare_models
 from refquant.compare.records import KEYS, audit_record, diff_record
+from refquant.data import data_file
 from refquant.errors import InvalidInput, NotQuantizable, RefquantError
 from refquant.model import read_model, write_model
 from refquant.model.graph import Graph, Model, Operator, Quantization, Tensor
@@ -75,6 +76,17 @@ def test_what_the_converter_made_holds(network: str, form: str) -> None:
         assert bool(by_ranges) == (calibration is not None)
 
 
+def test_progress_ends_with_all_operators_of_the_files() -> None:
+    """Conversions included; of two files one after the other."""
+    original, file = (data_file(f"golden/models/digits_cnn_{form}.tflite") for form in ("float", "int8_floatio"))
+    size = len(refquant.load(file).graph.operators)
+    for call, total in ((audit_model, size), (lambda a, b, **how: compare_models(b, b, a, **how), 2 * size)):
+        done: list[int] = []
+        call(original, file, progress=done.append)
+        assert done == sorted(done)
+        assert done[-1] == total
+
+
 def test_every_activation_is_judged_if_ranges_are_given() -> None:
     report = audit_model(golden("digits_ds", "float"), golden("digits_ds", "int8"), ranges_of("digits_ds"))
     slots = {(f.operator, f.slot) for f in report.findings if f.rule == "type" and f.verdict == "holds"}
@@ -115,9 +127,9 @@ def test_random_graphs_hold() -> None:
 
 def test_what_the_old_quantizer_makes_holds_by_its_own_arithmetic() -> None:
     arithmetics, checked = set(), 0
-    for float_, ranges, options in random_models(60):
-        try:
-            file = quantize(float_, ranges, "int8", *options, quantizer="legacy")
+    for number, (float_, ranges, options) in enumerate(random_models(60)):
+        try:  # with the old quantizer's defects, and without them
+            file = quantize(float_, ranges, "int8", *options, quantizer="legacy", reproduce_defects=bool(number % 2))
         except NotQuantizable:
             continue
         if not is_quantized(file):

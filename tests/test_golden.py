@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ import pytest
 
 import refquant
 from cases import CASES
+from cases.coverage import kernels_of
 from crosscheck import differing
 from refquant.data import data_file
+from refquant.kernels.table import KERNELS
 from refquant.program import run_all_tensors
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = REPOSITORY / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+MODELS_OF_EACH = 200  # random one-operator models of each op and type in golden/sweep.json
 ANSWERED = sorted(path.stem for path in (GOLDEN / "tensors").glob("*.npz"))
 
 
@@ -64,6 +68,9 @@ def test_golden_keeps_up_with_the_checks() -> None:
     sweep = json.loads((GOLDEN / "sweep.json").read_text())["checks"]
     assert set(sweep) == set(CASES), "run python tools/sweep.py --write"
     assert not any(counts["differing"] for counts in sweep.values())
+    met = sum((Counter(counts["kernels"]) for counts in sweep.values()), Counter())
+    few = {name: met[name] for names in kernels_of(KERNELS).values() for name in names if met[name] < MODELS_OF_EACH}
+    assert not few, "run python tools/sweep.py --missing --write"
 
 
 @pytest.mark.parametrize("name", ANSWERED)
@@ -112,10 +119,12 @@ def test_one_operator_models_equal_litert(check: str) -> None:
             if key.startswith(f"{name}/"):
                 cases.setdefault(key.split("/")[1], {})[key.split("/")[2]] = arrays[key]
     for number, parts in cases.items():
-        model = refquant.load(parts["model"].tobytes())
-        inputs = [parts[f"input{slot}"] for slot in range(len(model.graph.inputs))]
-        samples = len(parts["output0"])
-        for sample in range(samples):
-            outputs = refquant.run(model, [array[sample] for array in inputs])
-            for slot, got in enumerate(outputs):
+        interpreter = refquant.Interpreter(model_content=parts["model"].tobytes())
+        interpreter.allocate_tensors()
+        for sample in range(len(parts["output0"])):  # one after another: variables last
+            for slot, detail in enumerate(interpreter.get_input_details()):
+                interpreter.set_tensor(detail["index"], parts[f"input{slot}"][sample])
+            interpreter.invoke()
+            for slot, detail in enumerate(interpreter.get_output_details()):
+                got = interpreter.get_tensor(detail["index"])
                 assert_equal(got, parts[f"output{slot}"][sample], f"{name}, case {number}, sample {sample}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import json
@@ -16,28 +17,37 @@ import converter_oracle
 import oracle
 import refquant
 from converter_oracle import converter
+from refquant.quantizer.quantize import MODES
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
 import mnist  # noqa: E402  (a tool, kept outside the package)
 import mnist_data  # noqa: E402
+import mnist_qat  # noqa: E402
 from mnist_data import BadData  # noqa: E402
 
 MODELS = ROOT / "golden" / "models"
 EVIDENCE = json.loads((ROOT / "golden" / "mnist.json").read_text())
 MANIFEST = json.loads((ROOT / "golden" / "manifest.json").read_text())
 ROWS = EVIDENCE["conversions"]
-QUANTIZED = [name for name, conversion in mnist.CONVERSIONS.items() if conversion.quantize is not None]
+SCANNED = ("numpy", "tensorflow")  # ranges that the scans give
+FROM_SCANS = {name: c.quantize for name, c in mnist.CONVERSIONS.items() if "numpy" in c.ranges}
+# Each file that refquant makes of golden files alone: (row, where its ranges come from).
+FROM_FILES = [(name, source) for name, c in mnist.CONVERSIONS.items() for source in c.ranges if source not in SCANNED]
 SCANS = Path(os.environ.get("REFQUANT_MNIST", ROOT.parent / "shared" / "data" / "mnist"))
-LARGEST_ULPS = 32  # how far scales from refquant's own ranges may lie from the converter's
 
 needs_scans = pytest.mark.skipif(not SCANS.is_dir(), reason=f"no scans in {SCANS} (set REFQUANT_MNIST)")
 needs_litert = pytest.mark.skipif(not oracle.INSTALLED, reason=oracle.MISSING)
 
 
 def golden(name: str) -> bytes:
-    return (MODELS / f"mnist_{name}.tflite").read_bytes()
+    return (MODELS / f"mnist_{mnist.name_of(name)}").read_bytes()
+
+
+@functools.cache
+def scans() -> mnist_data.DataSet:
+    return mnist_data.ten_thousand(SCANS)
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -180,14 +190,22 @@ def test_the_evidence_is_of_these_conversions_and_this_recipe() -> None:
     assert (*(training[key] for key in ("recipe", "batch", "epochs", "seed", "scans")),) == recipe
     assert EVIDENCE["data"]["files"] == {name: mnist_data.SHA256[name] for name in mnist_data.TEN_THOUSAND}
     assert all(row["scans"] == 10_000 - mnist_data.TRAINED_ON for row in ROWS.values())
-    assert {name: EVIDENCE["published"][name] for name in mnist.PUBLISHED} == mnist.PUBLISHED
+    assert EVIDENCE["published"]["quoted"] == mnist.PUBLISHED
+    aware = EVIDENCE["quantization_aware_training"]
+    recipe = (mnist_qat.RECIPE, mnist.BATCH, mnist.epochs_for(8_000, mnist_qat.STEPS), mnist.SEED)
+    assert (*(aware[key] for key in ("recipe", "batch", "epochs", "seed")),) == recipe
+    tuning = (mnist_qat.FINE_TUNING_BATCH, mnist_qat.FINE_TUNING_EPOCHS, mnist_qat.FINE_TUNING_SCANS)
+    assert (*(aware[f"fine_tuning_{key}"] for key in ("batch", "epochs", "scans")),) == tuning
 
 
 def test_nothing_differs() -> None:
     assert mnist.faults(ROWS) == []
-    for name in QUANTIZED:
-        assert set(ROWS[name]["requantized"]) >= {"converter", "numpy"}, name
-        assert ROWS[name]["requantized"]["numpy"]["largest_ulps"] <= LARGEST_ULPS, name
+    for name, conversion in mnist.CONVERSIONS.items():
+        assert set(ROWS[name]["requantized"]) == set(conversion.ranges), name
+
+
+def test_every_mode_is_converted() -> None:
+    assert {c.quantize.get("mode", "int8") for c in mnist.CONVERSIONS.values() if c.quantize is not None} == set(MODES)
 
 
 @pytest.mark.parametrize("count", ["differing", "predictions_differing", "outputs_differing", "equal"])
@@ -203,7 +221,7 @@ def test_a_difference_would_be_told(count: str) -> None:
 
 def test_models_evidence_and_manifest_agree() -> None:
     for name, row in ROWS.items():
-        entry = MANIFEST["files"][f"golden/models/mnist_{name}.tflite"]
+        entry = MANIFEST["files"][f"golden/models/mnist_{mnist.name_of(name)}"]
         assert (row["bytes"], row["sha256"]) == (entry["bytes"], entry["sha256"]), name
         assert (row["bytes"], row["sha256"]) == (len(golden(name)), hashlib.sha256(golden(name)).hexdigest()), name
     maker = MANIFEST["makers"]["mnist"]
@@ -211,7 +229,7 @@ def test_models_evidence_and_manifest_agree() -> None:
         key: EVIDENCE[key] for key in ("versions", "processor")
     }
     made = {path for path, entry in MANIFEST["files"].items() if entry["maker"] == "mnist"}
-    assert made == {f"golden/models/mnist_{name}.tflite" for name in (*ROWS, "calibrated")} | {mnist.EVIDENCE}
+    assert made == {f"golden/models/mnist_{mnist.name_of(name)}" for name in mnist.KEPT} | {mnist.EVIDENCE}
 
 
 def test_the_page_shows_the_evidence() -> None:
@@ -223,8 +241,11 @@ def test_the_page_shows_the_evidence() -> None:
         accuracy = f"{row['litert_correct'] / row['scans']:.2%}"
         assert line.startswith(f"| {row['what']} | {row['bytes']:,} | {accuracy} | {accuracy} | 0 of ")
     assert f"{mnist.epochs_for(8_000)} epochs" in page
+    assert f"{mnist.epochs_for(8_000, mnist_qat.STEPS)} epochs" in page
     assert mnist.epochs_for(60_000) == 5
+    assert mnist.epochs_for(54_000, mnist_qat.STEPS) == 1
     assert mnist.RECIPE in page
+    assert mnist_qat.RECIPE in page
 
 
 # counted again from the models alone
@@ -235,20 +256,28 @@ def test_the_calibrated_model_is_the_float_model_with_ranges() -> None:
     assert refquant.Calibration.from_model(golden("calibrated")).ranges
 
 
-@pytest.mark.parametrize("name", QUANTIZED)
-def test_refquant_makes_the_file_that_tensorflow_made(name: str) -> None:
-    calibration = refquant.Calibration.from_model(golden("calibrated"))
-    ours = refquant.quantize(golden("float"), calibration, **mnist.CONVERSIONS[name].quantize)
+@pytest.mark.parametrize(("name", "source"), FROM_FILES)
+def test_refquant_makes_the_file_that_tensorflow_made(name: str, source: str) -> None:
+    conversion, row = mnist.CONVERSIONS[name], ROWS[name]["requantized"][source]
+    aware = refquant.Calibration.load(MODELS / "mnist_qat_ranges.json")
+    ranges = mnist.calibrations({"calibrated": golden("calibrated")}, aware)[conversion.source, source]
+    ours = refquant.quantize(golden(conversion.source), ranges, **conversion.quantize)
     comparison = refquant.compare_models(ours, golden(name))
-    assert comparison.equal, comparison
-    assert comparison.slots == ROWS[name]["requantized"]["converter"]["slots"] > 0
+    counted = (comparison.equal, comparison.slots, comparison.differing, comparison.largest_ulps)
+    assert counted == (*(row[key] for key in ("equal", "slots", "differing", "largest_ulps")),), comparison
+    assert comparison.slots > 0
 
 
 @pytest.mark.tensorflow
 @pytest.mark.skipif(not converter_oracle.INSTALLED, reason=converter_oracle.MISSING)
-@pytest.mark.parametrize("name", QUANTIZED)
+@pytest.mark.parametrize("name", FROM_SCANS)
 def test_tensorflow_makes_it_again(name: str) -> None:
-    again = converter.quantize(golden("calibrated"), **mnist.CONVERSIONS[name].quantize)
+    options = dict(FROM_SCANS[name])
+    if "mode" in options or options.pop("quantizer", None) == "legacy":
+        options.setdefault("bias_type", "int64" if "mode" in options else "int32")
+        again = converter.quantize_legacy(golden("calibrated"), **options)
+    else:
+        again = converter.quantize(golden("calibrated"), **options)
     comparison = refquant.compare_models(again, golden(name))
     assert comparison.equal, comparison
     assert comparison.slots == ROWS[name]["requantized"]["converter"]["slots"]
@@ -259,7 +288,7 @@ def test_tensorflow_makes_it_again(name: str) -> None:
 
 @needs_scans
 def test_the_split_comes_out_the_same() -> None:
-    data = mnist_data.ten_thousand(SCANS)
+    data = scans()
     assert data.test_sha256 == EVIDENCE["data"]["test_sha256"]
     assert data.split == EVIDENCE["data"]["split"]
     assert (len(data.train_labels), len(data.test_labels)) == (mnist_data.TRAINED_ON, 10_000 - mnist_data.TRAINED_ON)
@@ -271,7 +300,7 @@ def test_the_split_comes_out_the_same() -> None:
 @needs_litert
 @pytest.mark.parametrize("name", ROWS)
 def test_both_runtimes_answer_as_recorded(name: str) -> None:
-    judged, _ = mnist.judge(golden(name), mnist_data.ten_thousand(SCANS))
+    judged, _ = mnist.judge(golden(name), scans())
     row = ROWS[name]
     assert judged.differing == judged.predictions_differing == 0
     assert (judged.scans, judged.elements) == (row["scans"], row["elements"])
@@ -279,24 +308,22 @@ def test_both_runtimes_answer_as_recorded(name: str) -> None:
 
 
 @needs_scans
-@pytest.mark.parametrize("name", QUANTIZED)
-def test_own_ranges_give_the_same_weights_and_zero_points(name: str) -> None:
-    data = mnist_data.ten_thousand(SCANS)
+def test_own_ranges_give_the_same_weights_and_zero_points() -> None:
+    data = scans()
     samples = [data.train_images[index : index + 1] for index in range(mnist.CALIBRATION_SCANS)]
-    ours = refquant.quantize(
-        golden("float"), refquant.calibrate(golden("float"), samples), **mnist.CONVERSIONS[name].quantize
-    )
-    comparison = refquant.compare_models(ours, golden(name))
-    for difference in comparison.differences:
-        assert difference.what == ("scale",), difference
-        assert difference.ulps <= LARGEST_ULPS, difference
+    calibration = refquant.calibrate(golden("float"), samples)
+    for name, options in FROM_SCANS.items():
+        comparison = refquant.compare_models(refquant.quantize(golden("float"), calibration, **options), golden(name))
+        for difference in comparison.differences:
+            assert difference.what == ("scale",), (name, difference)
+            assert difference.ulps <= mnist.RANGES["numpy"], (name, difference)
 
 
 @pytest.mark.tensorflow
 @pytest.mark.skipif(not converter_oracle.INSTALLED, reason=converter_oracle.MISSING)
 @needs_scans
 def test_tensorflow_sees_the_same_ranges_again() -> None:
-    data = mnist_data.ten_thousand(SCANS)
+    data = scans()
     samples = [[data.train_images[index : index + 1]] for index in range(mnist.CALIBRATION_SCANS)]
     again = refquant.Calibration.from_model(converter.calibrate(golden("float"), samples))
     assert again.ranges == refquant.Calibration.from_model(golden("calibrated")).ranges

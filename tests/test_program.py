@@ -39,7 +39,7 @@ def test_samples_on_batch_one_equal_single_runs() -> None:
 def test_samples_cross_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).integers(-128, 128, (23, 4)).astype(np.int8)
     whole = refquant.run(relu(), x)[0]
-    monkeypatch.setattr("refquant.program.BLOCK_BYTES", 20)
+    monkeypatch.setattr("refquant.program.running.BLOCK_BYTES", 20)
     program = prepare(relu(), runtime_named("tflite_ref"))
     assert block_size(program) == 5
     seen: list[int] = []
@@ -103,8 +103,12 @@ def test_unknown_names_are_refused() -> None:
 
 
 def test_an_operator_that_is_not_built_names_its_place() -> None:
-    graph = Graph((Tensor("x", "INT8", (1,)), Tensor("y", "INT8", (1,))), (Operator("WHILE", (0,), (1,)),), (0,), (1,))
-    with pytest.raises(UnsupportedModel, match=r"subgraph 0, operator 0 \(WHILE\): the operator WHILE is not built"):
+    graph = Graph(
+        (Tensor("x", "INT8", (1,)), Tensor("y", "INT8", (1,))), (Operator("HASHTABLE_FIND", (0,), (1,)),), (0,), (1,)
+    )
+    with pytest.raises(
+        UnsupportedModel, match=r"operator 0 \(HASHTABLE_FIND\): the operator HASHTABLE_FIND is not built"
+    ):
         refquant.run(Model((graph,), (b"",)), np.zeros(1, np.int8))
     custom = Graph(
         graph.tensors, (Operator("CUSTOM", (0,), (1,), custom_code="TFLite_Detection_PostProcess"),), (0,), (1,)
@@ -155,20 +159,20 @@ def with_variable(*, output: bool) -> Model:
 
 
 @pytest.mark.parametrize("output", [False, True])
-def test_variables_are_zero_before_anything_writes_them(output: bool) -> None:
+def test_variables_of_int8_hold_their_zero_point_before_anything_writes_them(output: bool) -> None:
     x = np.array([[7, -8]], np.int8)
     found = refquant.run(with_variable(output=output), x)[0]
     constant = one_op(
         "ADD",
-        [T((1, 2), scale=0.5, zero_point=3), T(data=np.zeros((1, 2), np.int8), scale=0.5, zero_point=3)],
+        [T((1, 2), scale=0.5, zero_point=3), T(data=np.full((1, 2), 3, np.int8), scale=0.5, zero_point=3)],
         [T((1, 2), scale=0.5, zero_point=3)],
         {"fused_activation_function": "NONE"},
     )
-    np.testing.assert_array_equal(found, np.zeros((1, 2)) if output else refquant.run(constant, x)[0])
+    np.testing.assert_array_equal(found, np.full((1, 2), 3) if output else refquant.run(constant, x)[0])
     interpreter = refquant.Interpreter(model_content=with_variable(output=output).to_bytes())
     interpreter.allocate_tensors()
     interpreter.reset_all_variables()
-    np.testing.assert_array_equal(interpreter.get_tensor(1), [[0, 0]])
+    np.testing.assert_array_equal(interpreter.get_tensor(1), [[3, 3]])
 
 
 def test_outputs_that_no_machine_holds_are_refused_when_prepared() -> None:

@@ -265,9 +265,17 @@ def test_nan_is_skipped_with_a_warning() -> None:
 
 
 def test_a_tensor_of_nothing_but_nan_has_no_range() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert "in0" not in calibrate(identity(), [np.full((1, 2), np.nan, np.float32)]).ranges
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert "in0" not in calibrate(identity(), [np.full((1, 2), np.nan, np.float32)] * 2).ranges
+    assert str(caught[-1].message).startswith(
+        "nothing but NaN in all samples: 'in0' and 1 more; such a tensor gets no "
+    )
+    assert all("nothing but" not in str(warning.message) for warning in caught[:-1])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        calibrate(identity(), [np.full((1, 2), np.nan, np.float32), np.ones((1, 2), np.float32)])
+    assert all("nothing but" not in str(warning.message) for warning in caught)
 
 
 @pytest.mark.parametrize("number", [0, 3, 40])

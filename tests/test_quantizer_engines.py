@@ -537,11 +537,12 @@ def test_tensorflow_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch)
         calibrate(plain(), [A], engine="tensorflow")
 
 
-def test_tensorflow_measures_inside_an_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorflow_tells_the_ends_of_what_is_inside_an_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    model = one_op("UNIDIRECTIONAL_SEQUENCE_LSTM", [T((1, 2, 3), "FLOAT32")], [T((1, 2, 3), "FLOAT32")])
-    with pytest.raises(UnsupportedModel, match=r"operator 0 \(UNIDIRECTIONAL_SEQUENCE_LSTM\): the converter measures"):
-        calibrate(model, [np.zeros((1, 2, 3), np.float32)], engine="tensorflow")
+    tensors = [T((1, 2, 3), "FLOAT32"), *(T((3, 3), "FLOAT32") for _ in range(19))]
+    model = one_op("UNIDIRECTIONAL_SEQUENCE_LSTM", tensors, [T((1, 2, 3), "FLOAT32")])
+    with pytest.raises(UnsupportedModel, match=r"operator 0 \(UNIDIRECTIONAL_SEQUENCE_LSTM\): TensorFlow tells"):
+        calibrate(model, [np.zeros((1, 2, 3), np.float32)], engine="tensorflow", estimator="mse")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -35,9 +36,10 @@ from refquant.compare import compare_models
 from refquant.errors import InvalidInput, InvalidModel, NotQuantizable
 from refquant.model import default_options, read_model, write_model
 from refquant.model.graph import Model, Operator, Quantization
-from refquant.quantizer import Calibration, quantize
+from refquant.quantizer import Calibration, decide, quantize
+from refquant.quantizer.legacy import apply
 from refquant.quantizer.legacy.activation import ACTIVATION_TYPES
-from refquant.quantizer.legacy.properties import OWN_RECIPES, PROPERTIES
+from refquant.quantizer.legacy.properties import PROPERTIES
 from test_quantizer_oracle import REAL_MODELS, real_model
 
 pytestmark = [
@@ -78,11 +80,13 @@ class Tally:
 
     def __init__(self) -> None:
         self.graphs = self.tensors = self.elements = self.refused = self.invalid = self.run = 0
+        self.avoided: Counter[str] = Counter()
 
     def check(self, model: Model, chosen: Options, execute: bool = False) -> bool:
         """Whether both sides quantize, to the same file, or both refuse. Asserts that one of the two is so."""
         data = write_model(model)
         mine, theirs = refquants(data, chosen), tensorflows(data, chosen)
+        self.check_default(data, chosen, mine)
         if isinstance(theirs, str):
             assert isinstance(mine, NotQuantizable), f"{chosen}: {theirs}"
             self.refused += 1
@@ -93,6 +97,21 @@ class Tally:
         if execute:
             self.execute(mine.to_bytes(), write_model(theirs))
         return True
+
+    def check_default(self, data: bytes, chosen: Options, reproduced: Model | NotQuantizable) -> None:
+        """Where no defect strikes, the file is TensorFlow's without being asked for; and so is a refusal."""
+        model = read_model(data)
+        try:
+            decision = decide(model, ranges_of(model), quantizer="legacy", **chosen)
+        except NotQuantizable:
+            decision = None
+        if decision is None:
+            assert isinstance(reproduced, NotQuantizable), f"{chosen}: refused, unlike the reproduction"
+            return
+        self.avoided.update(defect.key for defect in decision.avoided)
+        if not decision.avoided:
+            assert isinstance(reproduced, Model), f"{chosen}: {reproduced}"
+            assert apply(model, decision) == reproduced, f"{chosen}: no defect, but another file"
 
     def compare(self, mine: Model, theirs: Model, what: object) -> None:
         mine = read_model(mine.to_bytes())
@@ -116,14 +135,14 @@ class Tally:
         return (
             f"{self.graphs} conversions, {self.tensors} tensors, {self.elements} constant elements, 0 differing; "
             f"{self.refused} refused, as by TensorFlow, {self.invalid} of them by a file that is none; "
-            f"{self.run} ran in LiteRT with equal outputs"
+            f"{self.run} ran in LiteRT with equal outputs; avoided by default: {dict(self.avoided)}"
         )
 
 
 def refquants(data: bytes, chosen: Options) -> Model | NotQuantizable:
     model = read_model(data)
     try:
-        return quantize(model, ranges_of(model), quantizer="legacy", **chosen)
+        return quantize(model, ranges_of(model), quantizer="legacy", reproduce_defects=True, **chosen)
     except NotQuantizable as error:
         return error
 
@@ -216,7 +235,6 @@ def test_every_row_of_the_table_is_asked() -> None:
     asked |= {"EXPAND_DIMS", "SQUEEZE"}  # in the random graphs
     assert {"EXPAND_DIMS", "SQUEEZE"} <= set(WIDE_OPS)
     assert set(PROPERTIES) - {"QUANTIZE"} <= asked
-    assert not set(OWN_RECIPES) & set(PROPERTIES)
 
 
 # graphs
@@ -288,7 +306,7 @@ def test_one_operator_at_a_time() -> None:
         for name in names:
             theirs = read_model(converter.quantize_legacy(write_model(model), only=name))
             denied = [other for other in names if other != name]
-            mine = quantize(model, ranges_of(model), quantizer="legacy", denied_names=denied)
+            mine = quantize(model, ranges_of(model), quantizer="legacy", denied_names=denied, reproduce_defects=True)
             tally.compare(mine, theirs, (seed, name))
     print(f"one operator at a time: {tally}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import zlib
 from collections.abc import Callable
@@ -33,17 +34,20 @@ from converter_oracle_ops import WIDE_OPS
 from oracle import Crashed, Rejected
 from refquant.compare import compare_models
 from refquant.data import data_file
-from refquant.errors import InvalidInput, NotQuantizable
+from refquant.errors import InvalidInput, NotQuantizable, RefquantError
 from refquant.model import read_model, write_model
-from refquant.model.graph import Model, Quantization
+from refquant.model.graph import Model, Quantization, Signature
 from refquant.quantizer import Calibration, decide_int8
 from refquant.quantizer.decide import Decision
 from refquant.quantizer.int8 import Int8Options
+from refquant.quantizer.quantize import ROUTES
 from refquant.quantizer.rules import OP_RULES
 from refquant.quantizer.why import KINDS, Why
 from test_cli import refq  # noqa: F401  (a fixture)
 from test_quantizer_oracle import REAL_MODELS, real_model
 from test_quantizer_rules import FURTHER_OPS, MODELLED, is_int8, model_of, names, ranges_of
+
+quantize_module = importlib.import_module("refquant.quantizer.quantize")  # the package has a function of that name
 
 IMAGE = (1, 4, 4, 4)
 OPS = {
@@ -74,6 +78,48 @@ def whys(decision: Decision) -> dict[str, Why]:
 
 
 # denied operators
+
+
+# models that a quantizer cannot take
+
+MODES = [
+    (mode, quantizer) for mode, quantizer in ROUTES if mode != "qat"
+]  # whose models need no pairs of QUANTIZE and DEQUANTIZE
+
+
+@pytest.mark.parametrize(("mode", "quantizer"), MODES)
+def test_a_signature_of_another_tensor_is_refused(mode: str, quantizer: str) -> None:
+    model, calibration = built(chain)
+    inner = model.graph.operators[0].outputs[0]
+    signed = replace(model, signatures=(Signature("serve", (), (("y", inner),)),))
+    ranges = calibration if ROUTES[mode, quantizer].calibrated else None
+    with pytest.raises(NotQuantizable, match=f"signature 'serve': output 'y' is tensor {inner}, which is no output"):
+        refquant.quantize(signed, ranges, mode, quantizer=quantizer)
+
+
+@pytest.mark.parametrize(("mode", "quantizer"), MODES)
+def test_the_data_of_an_input_counts_for_nothing(mode: str, quantizer: str) -> None:
+    """A runtime never reads it, and the converter does not see it."""
+    model, calibration = built(chain)
+    ranges = calibration if ROUTES[mode, quantizer].calibrated else None
+    tensors, (given,) = list(model.graph.tensors), model.graph.inputs
+    tensors[given] = replace(tensors[given], buffer=len(model.buffers))
+    data = np.ones(tensors[given].shape, np.float32).tobytes()
+    filled = replace(model.with_graph(replace(model.graph, tensors=tuple(tensors))), buffers=(*model.buffers, data))
+    wanted = refquant.quantize(model, ranges, mode, quantizer=quantizer)
+    comparison = compare_models(refquant.quantize(filled, ranges, mode, quantizer=quantizer), wanted)
+    assert comparison.equal, str(comparison)
+
+
+def test_a_fault_of_a_quantizer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*arguments: object) -> None:
+        raise KeyError("a\nb")
+
+    model, calibration = built(chain)
+    monkeypatch.setattr(quantize_module, "ROUTES", {("int8", "mlir"): replace(ROUTES["int8", "mlir"], decide=faulty)})
+    message = r"^quantizing with mode 'int8': internal error \(KeyError: 'a\\nb'\); please report it with the model$"
+    with pytest.raises(RefquantError, match=message):
+        refquant.quantize(model, calibration)
 
 
 @pytest.mark.parametrize("denied", [{"denied_ops": ["TANH"]}, {"denied_ops": {"Tanh"}}, {"denied_names": ("tanh1",)}])

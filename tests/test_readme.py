@@ -12,6 +12,7 @@ import pytest
 
 from refquant import cli
 from refquant.errata import CONVERTER_ERRATA, ERRATA
+from refquant.quantizer.quantize import MODES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,6 +33,14 @@ def test_every_command_exists() -> None:
     named = {verb for block in blocks("sh") for verb in re.findall(r"^refquant (\w+)", block, re.MULTILINE)}
     assert named
     assert named <= verbs
+
+
+def test_every_mode_has_a_row_and_a_command() -> None:
+    section = README.split("## Every mode")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert set(rows) == set(MODES)
+    commands = "".join(blocks("sh"))
+    assert [mode for mode in rows if mode != "int8" and f"--mode {mode}" not in commands] == []
 
 
 @pytest.mark.parametrize("name", ["demo", "tests"])
@@ -55,8 +64,10 @@ def test_the_examples_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.Monk
     Path("model_int8.tflite").unlink()
     for line in verbs.splitlines():
         words = shlex.split(line, comments=True)
-        result = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
-        assert result.returncode == int(words[1] == "diff"), f"{line}: {result.stderr}"  # other samples, other scales
+        monkeypatch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code or 0) == int(words[1] == "diff"), line  # other samples, other scales
     assert Path("model_int8.tflite").exists()
 
 

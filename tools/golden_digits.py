@@ -124,6 +124,27 @@ def conversions(tf: Any) -> dict[str, tuple[str, Callable[[Any, Any], None]]]:
         _optimized(converter, tf, samples)
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
 
+    def old(converter: Any, samples: Any) -> None:
+        _optimized(converter, tf, samples)
+        converter.experimental_new_quantizer = False
+
+    def int16x8(dtype: Any = tf.float32, bias: Any = None) -> Callable[[Any, Any], None]:
+        def set_up(converter: Any, samples: Any) -> None:
+            io_type(dtype)(converter, samples)
+            ops = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            converter.target_spec.supported_ops = [ops]
+            converter._experimental_full_integer_quantization_bias_type = bias
+
+        return set_up
+
+    def weights_only(types: tuple[Any, ...] = (), new: bool = True) -> Callable[[Any, Any], None]:
+        def set_up(converter: Any, samples: Any) -> None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = list(types)
+            converter.experimental_new_dynamic_range_quantizer = new
+
+        return set_up
+
     return {
         "float": ("float32", lambda converter, samples: None),
         "calibrated": ("float32, with the ranges of the 100 calibration scans left in it", calibrate_only),
@@ -132,6 +153,14 @@ def conversions(tf: Any) -> dict[str, tuple[str, Callable[[Any, Any], None]]]:
         "uint8": ("int8 with uint8 input and output", io_type(tf.uint8)),
         "int8_per_tensor": ("int8, float32 input and output, weights per tensor", per_tensor),
         "int8_dense_per_tensor": ("int8, float32 input and output, dense weights per tensor", dense_per_tensor),
+        "int8_old": ("int8, float32 input and output, by the old quantizer", old),
+        "int16x8": ("16x8, float32 input and output", int16x8()),
+        "int16x8_int16": ("16x8, int16 input and output", int16x8(tf.int16)),
+        "int16x8_bias32": ("16x8, float32 input and output, int32 biases", int16x8(bias=tf.int32)),
+        "dynamic_range": ("dynamic range", weights_only()),
+        "dynamic_range_old": ("dynamic range, by the old quantizer", weights_only(new=False)),
+        "float16": ("float16", weights_only((tf.float16,))),
+        "float16_old": ("float16, by the old quantizer", weights_only((tf.float16,), new=False)),
     }
 
 

@@ -1,14 +1,14 @@
 """The classic MNIST network, converted by TensorFlow and by refquant: `python tools/mnist.py --data FOLDER [--write]`.
 
-Trains the network of TensorFlow's quantization tutorials with their recipe, converts it in every way of CONVERSIONS,
+Trains the network of TensorFlow's quantization tutorials with their recipes, converts it in every way of CONVERSIONS,
 and counts on the scans to test: what LiteRT's reference kernels and refquant name rightly, in how many output elements
 the two differ, and in how many slots the file that refquant.quantize makes of the float model differs from that of
-TensorFlow.
+TensorFlow. The quantization-aware network is trained in a process of its own (mnist_qat.py).
 
 FOLDER holds t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz; with --full also the two train-* files. --download
 fetches what is missing. No scan is kept here. `--write` keeps the counts as golden/mnist.json and the models, which are
 this tool's own, in golden/models. Exit code 1 if anything differs that must not, 2 for bad data.
-Needs `pip install -e '.[test,tensorflow]'`.
+Needs `pip install -e '.[test,tensorflow]' tensorflow-model-optimization tf-keras`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import argparse
 import hashlib
 import json
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from operator import attrgetter
@@ -29,12 +31,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+import mnist_qat
 from golden_digits import converted
 from golden_manifest import REPOSITORY, Made, circumstances, record, write_json
 from mnist_data import DATA_SETS, BadData, DataSet, download, missing
 
 EVIDENCE = "golden/mnist.json"
-PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuffers")
+PACKAGES = ("tensorflow", "keras", *mnist_qat.PACKAGES, "ai-edge-litert", "numpy", "flatbuffers")
 SOURCE = "trained and converted by this tool; the scans are MNIST's (Y. LeCun, C. Cortes, C. J. C. Burges)"
 
 # The recipe, read in the tutorial's notebook (tensorflow/lite/g3doc/performance/post_training_integer_quant.ipynb):
@@ -46,10 +49,12 @@ BATCH = 32
 CALIBRATION_SCANS = 100  # one at a time
 RECIPE = "https://www.tensorflow.org/lite/performance/post_training_integer_quant"
 # Quoted for orientation, with 60,000 scans to train and 10,000 to test. The notebooks' sources hold no outputs, so that
-# these four numbers were not read there again.
-PUBLISHED = {
+# these numbers were not read there again. What is quoted -> bytes (None: none are), accuracy.
+PUBLISHED: Mapping[str, Mapping[str, float | None]] = {
     "float32": {"bytes": 84_688, "accuracy": 0.9787},
     "integer": {"bytes": 24_096, "accuracy": 0.9781},
+    "float32, quantization-aware tutorial": {"bytes": None, "accuracy": 0.9621},
+    "quantization-aware": {"bytes": None, "accuracy": 0.9609},
 }
 
 
@@ -58,9 +63,9 @@ def steps_of(scans: int) -> int:
     return -(-scans // BATCH)
 
 
-def epochs_for(scans: int) -> int:
+def epochs_for(scans: int, steps: int = STEPS) -> int:
     """How many epochs of that many scans have at least the tutorial's number of steps."""
-    return -(-STEPS // steps_of(scans))
+    return -(-steps // steps_of(scans))
 
 
 Setting = str | tuple[str, ...] | bool  # an attribute of the module tensorflow, a list of them, or a flag
@@ -70,25 +75,69 @@ Setting = str | tuple[str, ...] | bool  # an attribute of the module tensorflow,
 class Conversion:
     """One row: the attributes of tf.lite.TFLiteConverter, and the arguments of refquant.quantize that do the same.
 
-    `calibrated`: the converter is given the calibration scans. `quantize`: None for the float model itself.
+    `calibrated`: the converter is given the calibration scans. `quantize`: None for a float model itself. `source`: the
+    file that refquant quantizes. `ranges`: where refquant has its ranges from, each counted by itself; see RANGES.
     """
 
     what: str
     settings: Mapping[str, Setting] = field(default_factory=dict)
     calibrated: bool = False
     quantize: Mapping[str, Any] | None = None
+    source: str = "float"
+    ranges: tuple[str, ...] = ()
 
 
 DEFAULT: Setting = ("lite.Optimize.DEFAULT",)
 INTEGER_ONLY: Setting = ("lite.OpsSet.TFLITE_BUILTINS_INT8",)
+INT16X8: Setting = ("lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",)
+
+# Where refquant's ranges come from -> how far the scales of its file may lie from TensorFlow's, in ulps. None: the
+# slots must be equal.
+RANGES: Mapping[str, int | None] = {
+    "converter": None,  # those that TensorFlow left in its file; quantization-aware: those of the Keras model
+    "tensorflow": None,  # refquant.calibrate on the scans, engine tensorflow
+    "numpy": 32,  # the same, engine numpy: TensorFlow's float sums run in another order
+    "none": None,  # a mode without ranges
+    "pairs": 1,  # quantization-aware: those of the QUANTIZE operators in the float file, narrowed to float32
+}
+SCANS = ("converter", "numpy", "tensorflow")
 
 CONVERSIONS: Mapping[str, Conversion] = {
     "float": Conversion("float32"),
+    "dynamic_range": Conversion(
+        "dynamic range",
+        {"optimizations": DEFAULT},
+        quantize={"mode": "dynamic_range"},
+        ranges=("none",),
+    ),
+    "dynamic_range_legacy": Conversion(
+        "dynamic range, old quantizer",
+        {"optimizations": DEFAULT, "experimental_new_dynamic_range_quantizer": False},
+        quantize={"mode": "dynamic_range", "quantizer": "legacy"},
+        ranges=("none",),
+    ),
+    "float16": Conversion(
+        "float16",
+        {"optimizations": DEFAULT, "target_spec.supported_types": ("float16",)},
+        quantize={"mode": "float16"},
+        ranges=("none",),
+    ),
+    "float16_legacy": Conversion(
+        "float16, old quantizer",
+        {
+            "optimizations": DEFAULT,
+            "target_spec.supported_types": ("float16",),
+            "experimental_new_dynamic_range_quantizer": False,
+        },
+        quantize={"mode": "float16", "quantizer": "legacy"},
+        ranges=("none",),
+    ),
     "int8_floatio": Conversion(
         "int8, float32 input and output",
         {"optimizations": DEFAULT},
         calibrated=True,
         quantize={},
+        ranges=SCANS,
     ),
     "int8": Conversion(
         "int8",
@@ -100,6 +149,7 @@ CONVERSIONS: Mapping[str, Conversion] = {
         },
         calibrated=True,
         quantize={"input_type": "int8", "output_type": "int8"},
+        ranges=SCANS,
     ),
     "uint8": Conversion(
         "int8, uint8 input and output",
@@ -111,6 +161,40 @@ CONVERSIONS: Mapping[str, Conversion] = {
         },
         calibrated=True,
         quantize={"input_type": "uint8", "output_type": "uint8"},
+        ranges=SCANS,
+    ),
+    "int8_legacy": Conversion(
+        "int8, float32 input and output, old quantizer",
+        {"optimizations": DEFAULT, "experimental_new_quantizer": False},
+        calibrated=True,
+        quantize={"quantizer": "legacy"},
+        ranges=SCANS,
+    ),
+    "int16x8": Conversion(
+        "16x8, float32 input and output",
+        {"optimizations": DEFAULT, "target_spec.supported_ops": INT16X8},
+        calibrated=True,
+        quantize={"mode": "int16x8"},
+        ranges=SCANS,
+    ),
+    "int16x8_bias32": Conversion(
+        "16x8, float32 input and output, int32 biases",
+        {
+            "optimizations": DEFAULT,
+            "target_spec.supported_ops": INT16X8,
+            "_experimental_full_integer_quantization_bias_type": "int32",
+        },
+        calibrated=True,
+        quantize={"mode": "int16x8", "bias_type": "int32"},
+        ranges=SCANS,
+    ),
+    "qat_float": Conversion("float32, quantization-aware tutorial"),
+    "qat": Conversion(
+        "quantization-aware, float32 input and output",
+        {"optimizations": DEFAULT},
+        quantize={"mode": "qat"},
+        source="qat_pairs",
+        ranges=("converter", "pairs"),
     ),
 }
 CALIBRATED = Conversion(
@@ -119,6 +203,23 @@ CALIBRATED = Conversion(
     calibrated=True,
 )
 """No row: where refquant has TensorFlow's ranges from."""
+QAT_PAIRS = Conversion("float32, with QUANTIZE and DEQUANTIZE from the quantization-aware network's fake quantization")
+"""No row: what refquant makes the quantization-aware file of."""
+
+OF_THE_AWARE_NETWORK = ("qat_float", "qat_pairs", "qat", "qat_ranges")  # ranges: a Calibration of the Keras model
+
+KEPT: Mapping[str, str] = {
+    **{name: conversion.what for name, conversion in CONVERSIONS.items()},
+    "calibrated": CALIBRATED.what,
+    "qat_pairs": QAT_PAIRS.what,
+    "qat_ranges": "The ranges of the quantization-aware network's fake quantization, as a Calibration",
+}
+"""The files in golden/models -> what they are."""
+
+
+def name_of(name: str) -> str:
+    """The file in golden/models, behind "mnist_"."""
+    return f"{name}.json" if name == "qat_ranges" else f"{name}.tflite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +351,8 @@ def requantized(
     import refquant
     from crosscheck import differing
 
-    ours = refquant.quantize(files["float"], calibration, **(CONVERSIONS[name].quantize or {}))
+    conversion = CONVERSIONS[name]
+    ours = refquant.quantize(files[conversion.source], calibration, **(conversion.quantize or {}))
     comparison = refquant.compare_models(ours, files[name])
     tflite = ours.to_bytes()
     answers = litert_outputs(tflite, model_inputs(data.test_images, tflite))
@@ -263,32 +365,62 @@ def requantized(
     )
 
 
-def calibrations(files: Mapping[str, bytes], samples: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Where ranges come from -> the calibration: those TensorFlow left in its file, and refquant's from the scans."""
-    import refquant
-    from refquant.quantizer.engines import ENGINES
+def calibrations(
+    files: Mapping[str, bytes], aware: Any, samples: Sequence[np.ndarray] | None = None
+) -> dict[tuple[str, str], Any]:
+    """(the float file, a name of RANGES) -> the calibration; those that the scans give only with samples.
 
-    own = {engine: refquant.calibrate(files["float"], samples, engine=engine) for engine in ENGINES}
-    return {"converter": refquant.Calibration.from_model(files["calibrated"]), **own}
+    aware: the ranges of the quantization-aware Keras model.
+    """
+    import refquant
+
+    own = {
+        ("float", engine): refquant.calibrate(files["float"], samples, engine=engine)
+        for engine in ("numpy", "tensorflow")
+        if samples is not None
+    }
+    return {
+        ("float", "none"): None,
+        ("float", "converter"): refquant.Calibration.from_model(files["calibrated"]),
+        ("qat_pairs", "converter"): aware,
+        ("qat_pairs", "pairs"): None,
+        **own,
+    }
+
+
+def aware_network(data: DataSet, progress: Progress) -> tuple[dict[str, bytes], Any]:
+    """(the files of the quantization-aware network, its ranges), made in a process of its own with an older Keras."""
+    import refquant
+
+    task = progress.add_task("quantization-aware network", total=None)
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "scans.npz", images=data.train_images, labels=data.train_labels)
+        command = [sys.executable, mnist_qat.__file__, str(Path(folder) / "scans.npz"), folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"tools/mnist_qat.py ended with {done.returncode}:\n{done.stderr[-4000:]}")
+        progress.update(task, total=1, completed=1)
+        files = {name: (Path(folder) / name_of(name)).read_bytes() for name in OF_THE_AWARE_NETWORK}
+        return files, refquant.Calibration.load(Path(folder) / name_of("qat_ranges"))
 
 
 def measure(data: DataSet, progress: Progress) -> tuple[dict[str, bytes], dict[str, Any]]:
     """(name -> .tflite as TensorFlow made it, name -> what was counted)."""
+    files, aware = aware_network(data, progress)
     model = trained(data, progress)
     samples = [data.train_images[index : index + 1] for index in range(CALIBRATION_SCANS)]
-    wanted = {**CONVERSIONS, "calibrated": CALIBRATED}
+    wanted = {name: c for name, c in {**CONVERSIONS, "calibrated": CALIBRATED}.items() if name not in files}
     task = progress.add_task("converting", total=len(wanted))
-    files = {}
     for name, conversion in wanted.items():
         files[name] = tensorflow_file(model, conversion, samples)
         progress.advance(task)
     task = progress.add_task("running the scans", total=len(CONVERSIONS))
-    ranges, rows = calibrations(files, samples), {}
+    ranges, rows = calibrations(files, aware, samples), {}
     for name, conversion in CONVERSIONS.items():
         judged, outputs = judge(files[name], data)
         again = {
-            source: asdict(requantized(files, name, calibration, data, outputs))
-            for source, calibration in (ranges.items() if conversion.quantize is not None else ())
+            source: asdict(requantized(files, name, ranges[conversion.source, source], data, outputs))
+            for source in conversion.ranges
         }
         rows[name] = {
             "what": conversion.what,
@@ -309,7 +441,10 @@ def faults(rows: Mapping[str, Any]) -> list[str]:
             if row[count]:
                 found.append(f"{name}: {count.replace('_', ' ')}, refquant and LiteRT: {row[count]:,}")
         for source, again in row["requantized"].items():
-            if source != "numpy" and (again["outputs_differing"] or not again["equal"]):
+            ulps = RANGES[source]
+            if again["largest_ulps"] > (ulps or 0) or (
+                ulps is None and (again["outputs_differing"] or not again["equal"])
+            ):
                 found.append(
                     f"{name}: refquant's file from the ranges of '{source}' differs from TensorFlow's: {again}"
                 )
@@ -349,7 +484,18 @@ def summary(data: DataSet, rows: Mapping[str, Any]) -> dict[str, Any]:
             "scans": len(data.train_labels),
             "seed": SEED,
         },
-        "published": {"quoted": True, "train": 60_000, "test": 10_000, **PUBLISHED},
+        "quantization_aware_training": {
+            "recipe": mnist_qat.RECIPE,
+            "optimizer": "adam",
+            "batch": BATCH,
+            "epochs": epochs_for(len(data.train_labels), mnist_qat.STEPS),
+            "scans": len(data.train_labels),
+            "seed": SEED,
+            "fine_tuning_batch": mnist_qat.FINE_TUNING_BATCH,
+            "fine_tuning_epochs": mnist_qat.FINE_TUNING_EPOCHS,
+            "fine_tuning_scans": mnist_qat.FINE_TUNING_SCANS,
+        },
+        "published": {"train": 60_000, "test": 10_000, "quoted": {what: dict(row) for what, row in PUBLISHED.items()}},
         "conversions": dict(rows),
     }
 
@@ -357,10 +503,10 @@ def summary(data: DataSet, rows: Mapping[str, Any]) -> dict[str, Any]:
 def write(files: Mapping[str, bytes], figures: Mapping[str, Any]) -> None:
     """Keeps the models and the counts, and records both."""
     made = []
-    for name, conversion in {**CONVERSIONS, "calibrated": CALIBRATED}.items():
-        path = f"golden/models/mnist_{name}.tflite"
+    for name, what in KEPT.items():
+        path = f"golden/models/mnist_{name_of(name)}"
         (REPOSITORY / path).write_bytes(files[name])
-        made.append(Made(path, f"{network.__doc__} {conversion.what}.", SOURCE))
+        made.append(Made(path, f"{network.__doc__} {what}.", SOURCE))
     what = "the MNIST network, converted by TensorFlow: LiteRT's BUILTIN_REF and refquant on every scan to test"
     write_json(REPOSITORY / EVIDENCE, {"what": what, **circumstances(PACKAGES), **figures})
     made.append(Made(EVIDENCE, what, "counted by this tool"))

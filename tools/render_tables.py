@@ -36,6 +36,7 @@ def _table(header: list[str], rows: Iterable[Iterable[object]]) -> str:
 # the op only moves data.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "float32 with int8 weights": ("hybrid",),
+    "float32 with float16 constants": ("constants",),
     "float32": ("float", "float16"),
     "uint8": ("uint8",),
     "int16": ("int16",),
@@ -72,11 +73,45 @@ def models() -> str:
     return _table(["model", "inputs", "tensors", "elements compared", "differing"], rows)
 
 
-# Where the ranges of a file that refquant quantized come from, as golden/mnist.json names it -> a column's words.
-RANGES: Mapping[str, str] = {
-    "converter": "slots differing, TensorFlow's ranges",
-    "tensorflow": "slots differing, the scans, engine tensorflow",
-    "numpy": "slots differing, the scans, engine numpy",
+# A part of the sweep -> its words.
+CONVERTED: Mapping[str, str] = {
+    "networks": "{} Keras networks, each with 3 types of inputs and outputs and 3 granularities of weights",
+    "models": "{} public and own float models, likewise",
+    "operators": "{} ops in every form, options drawn",
+    "graphs": "random graphs of 5 to 20 operators, options drawn",
+}
+
+# What is counted -> the column's words.
+COUNTED: Mapping[str, str] = {
+    "models": "models quantized",
+    "slots": "slots",
+    "elements": "constants",
+    "conversions": "conversions",
+    "differing": "differing",
+    "refused": "refused by TensorFlow",
+}
+
+
+def converter() -> str:
+    """Models quantized by refquant and by TensorFlow from the same ranges: one line a part of the sweep."""
+    rows = []
+    for part, entries in _read("converter.json")["parts"].items():
+        sums = [sum(row[name] for row in entries.values()) for name in COUNTED]
+        alike: dict[str, int] = {}
+        for row in entries.values():
+            for outcome, number in row["runs"].items():
+                alike[outcome] = alike.get(outcome, 0) + number
+        runs = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(alike.items()))
+        rows.append([CONVERTED[part].format(len(entries)), *sums, runs])
+    return _table(["float models", *COUNTED.values(), "alike in LiteRT"], rows)
+
+
+# A column's words -> where the ranges of refquant's file come from, as golden/mnist.json names it.
+RANGES: Mapping[str, tuple[str, ...]] = {
+    "slots differing, TensorFlow's ranges or none needed": ("converter", "none"),
+    "slots differing, the scans, engine tensorflow": ("tensorflow",),
+    "slots differing, the scans, engine numpy": ("numpy",),
+    "slots differing, the file's scales": ("pairs",),
 }
 
 
@@ -84,18 +119,20 @@ def mnist() -> str:
     """The MNIST network in TensorFlow's conversions; below it what is quoted as published."""
     evidence = _read("mnist.json")
     conversions = evidence["conversions"].values()
-    sources = [source for source in RANGES if any(source in row["requantized"] for row in conversions)]
     rows: list[list[object]] = []
     for row in conversions:
         accuracies = [f"{row[key] / row['scans']:.2%}" for key in ("litert_correct", "refquant_correct")]
-        slots = [_slots(row["requantized"].get(source)) for source in sources]
+        again = [
+            next((row["requantized"][key] for key in keys if key in row["requantized"]), None)
+            for keys in RANGES.values()
+        ]
+        slots = [_slots(counts) for counts in again]
         rows.append([row["what"], row["bytes"], *accuracies, f"{row['differing']} of {row['elements']:,}", *slots])
-    for what in ("float32", "integer"):
-        quoted = evidence["published"][what]
-        cells = [f"*quoted as published: {what}*", quoted["bytes"], f"{quoted['accuracy']:.2%}"]
-        rows.append([*cells, *[""] * (2 + len(sources))])
+    for what, quoted in evidence["published"]["quoted"].items():
+        cells = [f"*quoted as published: {what}*", quoted["bytes"] or "", f"{quoted['accuracy']:.2%}"]
+        rows.append([*cells, *[""] * (2 + len(RANGES))])
     header = ["model", "bytes", "accuracy, LiteRT", "accuracy, refquant", "output elements differing"]
-    return _table([*header, *(RANGES[source] for source in sources)], rows)
+    return _table([*header, *RANGES], rows)
 
 
 def _slots(again: Mapping[str, Any] | None) -> str:
@@ -104,6 +141,41 @@ def _slots(again: Mapping[str, Any] | None) -> str:
         return ""
     apart = f" ({again['largest_ulps']} ulp)" if again["differing"] else ""
     return f"{again['differing']} of {again['slots']}{apart}"
+
+
+def cifar10() -> str:
+    """The public files of one CIFAR-10 network, and what refquant makes of the float one in their stead."""
+    rows: list[list[object]] = []
+    for name, row in _read("cifar10.json")["files"].items():
+        quantizer = {"legacy": "the old one", "unknown": "cannot tell", "none": ""}[row["quantizer"]]
+        answers = f"{row['litert']['differing']} of {row['litert']['elements']:,}"
+        again: list[object] = ["", "", ""]
+        if "then" in row:
+            then, now = row["then"], row["now"]
+            again = [*(f"{made['differing']} of {made['slots']}" for made in (then, now)), now["bytes"]]
+        rows.append([name, row["mode"], quantizer, row["bytes"], row["published_kb"], answers, *again])
+    header = ["file", "mode", "quantizer", "bytes", "published, KB", "elements differing from LiteRT"]
+    again_header = ["slots differing, made as then", "made as today", "bytes, made as today"]
+    return _table([*header, *again_header], rows)
+
+
+PARTS: Mapping[str, str] = {"networks": "Keras networks", "models": "float models", "graphs": "random graphs"}
+
+
+def old_quantizer() -> str:
+    """Files of the converter's old quantizer: one line a part and mode of the sweep."""
+    rows: list[list[object]] = []
+    parts = _read("legacy.json")["parts"]
+    for part in PARTS:
+        for mode, found in parts[part].items():
+            sums = [
+                sum(row[key] for row in found.values()) for key in ("conversions", "tensors", "elements", "differing")
+            ]
+            refused = sum(row["refused"] for row in found.values())
+            words = next(iter(found)) if part == "graphs" else f"{len(found)} {PARTS[part]}"
+            rows.append([words, {"int16x8": "16x8", "int8": "int8"}[mode], *sums, refused])
+    header = ["what", "mode", "files of TensorFlow's", "tensors", "constant elements", "differing", "refused by both"]
+    return _table(header, rows)
 
 
 def estimators() -> str:
@@ -185,7 +257,10 @@ def legacy_errata() -> str:
 TABLES = {
     "operators": operators,
     "models": models,
+    "converter": converter,
     "mnist": mnist,
+    "cifar10": cifar10,
+    "old quantizer": old_quantizer,
     "estimators": estimators,
     "speed": speed,
     "quantizing": quantizing,

@@ -1,9 +1,10 @@
 """Many random one-operator models per check against LiteRT's reference kernels: `python tools/sweep.py`.
 
-The same generators as the test suite's (tests/cases), with another seed and more models.
+The same generators as the test suite's (tests/cases), with another seed and more models: at least 200 for each kernel
+(op and type; constant weights per tensor and per channel) that a generator meets.
 Needs `pip install -e '.[test]'`.
-Exit code 1 if any element differs. `--write` keeps the counts as golden/sweep.json; with `--missing` only the checks
-that are not there yet are carried out and added.
+Exit code 1 if any element differs or a kernel of the table has fewer models. `--write` keeps the counts as
+golden/sweep.json; with `--missing` only the checks that are not there yet are carried out and added.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import argparse
 import json
 import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -26,18 +28,23 @@ from golden_manifest import REPOSITORY, Made, circumstances, record, write_json
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 SWEEP = "golden/sweep.json"
+OF_EACH_KERNEL = 200
 PACKAGES = ("ai-edge-litert", "numpy", "flatbuffers")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one check gave. `fault`: the first difference, or why the check could not be carried out."""
+    """What one check gave. `fault`: the first difference, or why the check could not be carried out.
+
+    `kernels`: the kernels that the models meet -> how many models.
+    """
 
     check: str
     models: int
     elements: int
     differing: int
     fault: str = ""
+    kernels: dict[str, int] = field(default_factory=dict)
 
 
 def run_check(check: str, models: int, seed: int) -> Row:
@@ -45,9 +52,11 @@ def run_check(check: str, models: int, seed: int) -> Row:
     from test_single_ops import run_op
 
     try:
-        return Row(check, *run_op(check, models, seed))
+        total = run_op(check, models, seed, min(OF_EACH_KERNEL, models))
     except Exception as error:
         return Row(check, 0, 0, 0, f"{type(error).__name__}: {error}")
+    kernels = dict(sorted(total.kernels.items()))
+    return Row(check, total.models, total.elements, total.differing, total.fault, kernels)
 
 
 def sweep(checks: list[str], models: int, seed: int, jobs: int) -> Iterator[Row]:
@@ -79,18 +88,37 @@ def conditions(models: int, seed: int) -> dict[str, Any]:
     return {"what": what, **circumstances(PACKAGES), "models_per_check": models, "seed": seed}
 
 
-def kept(models: int, seed: int) -> dict[str, dict[str, int]]:
-    """The checks of golden/sweep.json; none if it was made under other conditions."""
+def kept(models: int, seed: int) -> dict[str, Any]:
+    """The checks of golden/sweep.json that count their kernels; none if it was made under other conditions."""
     path = REPOSITORY / SWEEP
     evidence = json.loads(path.read_text()) if path.exists() else {"checks": {}}
-    checks: dict[str, dict[str, int]] = evidence.pop("checks")
-    return checks if evidence == conditions(models, seed) else {}
+    checks: dict[str, Any] = evidence.pop("checks")
+    same = evidence == conditions(models, seed)
+    return {check: counts for check, counts in checks.items() if same and "kernels" in counts}
 
 
-def write(rows: list[Row], models: int, seed: int, old: dict[str, dict[str, int]]) -> None:
+def thin(checks: Mapping[str, Any]) -> list[str]:
+    """One line for each kernel of the table that fewer than OF_EACH_KERNEL models meet."""
+    from cases.coverage import kernels_of
+    from refquant.kernels.table import KERNELS
+
+    met: Counter[str] = Counter()
+    for counts in checks.values():
+        met.update(counts["kernels"])
+    wanted = [kernel for kernels in kernels_of(KERNELS).values() for kernel in kernels]
+    return [f"{kernel}: {met[kernel]} models" for kernel in wanted if met[kernel] < OF_EACH_KERNEL]
+
+
+def counted(rows: list[Row]) -> dict[str, Any]:
+    """The rows as golden/sweep.json holds them."""
+    return {
+        row.check: {key: getattr(row, key) for key in ("models", "elements", "differing", "kernels")} for row in rows
+    }
+
+
+def write(checks: Mapping[str, Any], models: int, seed: int) -> None:
     """golden/sweep.json, with what it is to keep, and its entry in the manifest."""
-    new = {row.check: {"models": row.models, "elements": row.elements, "differing": row.differing} for row in rows}
-    write_json(REPOSITORY / SWEEP, {**conditions(models, seed), "checks": dict(sorted({**old, **new}.items()))})
+    write_json(REPOSITORY / SWEEP, {**conditions(models, seed), "checks": dict(sorted(checks.items()))})
     command = f"python tools/sweep.py --models {models} --seed {seed} --write"
     made = Made(SWEEP, "how many elements of how many random one-operator models were compared", "counted by this tool")
     record(REPOSITORY, "sweep", command, [made], PACKAGES)
@@ -129,11 +157,14 @@ def main() -> int:
     print(json.dumps([asdict(row) for row in rows], indent=1)) if arguments.json else Console(width=140).print(
         table(rows)
     )
-    failed = any(row.fault or row.differing for row in rows)
+    done = {**old, **counted(rows)}
+    few = thin(done) if set(done) >= set(CASES) else []
+    print("".join(f"too few: {line}\n" for line in few), end="", file=sys.stderr)
+    failed = bool(few) or any(row.fault or row.differing for row in rows)
     if arguments.write and failed:
-        print("not written: not every check is equal", file=sys.stderr)
+        print("not written: not every check is equal, or not every kernel is met", file=sys.stderr)
     elif arguments.write:
-        write(rows, arguments.models, arguments.seed, old)
+        write(done, arguments.models, arguments.seed)
     return int(failed)
 
 

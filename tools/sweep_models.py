@@ -1,8 +1,9 @@
 """The public models against LiteRT's reference kernels: `python tools/sweep_models.py [--write]`.
 
 The same comparison as tests/test_real_models.py: every tensor an operator computes, for 20 random inputs, all-minimum
-and all-maximum. The models are looked for in $REFQUANT_MODELS, or in ../shared/models beside the repository; they are
-other people's and none is kept here. `--write` keeps the counts as golden/real_models.json. Exit code 1 if any differ.
+and all-maximum; models with variables run them in a row, are reset and run the first one again. The models are looked
+for in $REFQUANT_MODELS, or in ../shared/models beside the repository; they are other people's and none is kept here.
+`--write` keeps the counts as golden/real_models.json. Exit code 1 if any differ.
 """
 
 from __future__ import annotations

@@ -49,6 +49,31 @@ def exp(x: Float32) -> Float32:
     return np.where(x < -104, np.float32(0), np.ldexp(y, np.nan_to_num(m).astype(np.int32)))
 
 
+def logistic(x: Float32) -> Float32:
+    """e^x / (1 + e^x) of values that fill packets, with e^x the square of e^(x/2), by a polynomial of degree 5.
+
+    x: any shape; 0 below -104, 1 from 16.6355324 on. Source: Eigen/src/Core/functors/UnaryFunctors.h,
+    scalar_logistic_op<float>.
+    """
+    half = np.minimum(x, _LOGISTIC_IS_ONE) * np.float32(0.5)
+    m = np.floor(half * np.float32(1.44269504088896341) + np.float32(0.5))
+    r = m * np.float32(-0.693359375) + half
+    r = m * np.float32(2.12194440e-4) + r
+    square = r * r
+    even = square * np.float32(4.1898667812347412109375e-2) + np.float32(0.49999141693115234375)
+    odd = square * np.float32(8.33471305668354034423828125e-3) + np.float32(0.16666877269744873046875)
+    p = square * (r * odd + even) + (r + np.float32(1))
+    root = np.ldexp(p, np.clip(np.nan_to_num(m), -127, 128).astype(np.int32))
+    power = root * root
+    return np.where(x < -104, np.float32(0), power / (np.float32(1) + power))
+
+
+def logistic_of_rest(x: Float32) -> Float32:
+    """`logistic` of the values that are left over: their exponential is the C library's."""
+    power = expf(np.minimum(x, _LOGISTIC_IS_ONE))
+    return np.asarray(power / (np.float32(1) + power))
+
+
 def erfc(x: Float32, exp: Callable[[Float32], Float32]) -> Float32:
     """1 + x S(x^2) up to |x| = 1; beyond e^(-x^2) P(x^-2) / (x Q(x^-2)), plus 2 for x < 0.
 
@@ -82,6 +107,7 @@ def _low_part_of_square(x: Float32, square: Float32) -> Float32:
     return np.asarray(((high * high - square) + high * low + low * high) + low * low)
 
 
+_LOGISTIC_IS_ONE = np.float32(16.6355324)
 _SQRT_HALF = np.float32(0.70710678118654752440)
 _SQRT_TWO_OVER_PI = np.float32(1.12837916709551257390 * 0.70710678118654752440)
 

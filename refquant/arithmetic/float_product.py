@@ -85,6 +85,14 @@ def add_blas_product(a: Float32, b: Float32, total: Float32) -> None:
             total[..., rows, columns] += _product(a[..., rows, depth], b[..., depth, columns])
 
 
+def blas_product_and_total(weights: Float32, x: Float32, total: Float32) -> Float32:
+    """x @ weights.T + total with float32 BLAS. weights: (m, k); x: (..., n, k); total: broadcasts to (..., n, m)."""
+    product = np.empty((*x.shape[:-1], len(weights)), np.float32)
+    blas_product(x, weights.T, product)
+    product += total
+    return product
+
+
 def _product(a: Float32, b: Float32) -> Float32:
     """a @ b. A single row or column is multiplied twice: BLAS takes threads for a matrix and a vector much sooner."""
     rows, columns = a.shape[-2], b.shape[-1]

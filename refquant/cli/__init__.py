@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,12 +23,14 @@ from refquant.errors import RefquantError
 
 __all__ = ["app", "main"]
 
+INTERRUPTED = 130  # what typer gives back at Ctrl-C
+UsageError: Any = typer.BadParameter.__base__  # of the click that typer uses, its own or the installed one
+
 VERBS = (inspect, run, calibrate, quantize, rules, diff, audit, demo)
 
 app = typer.Typer(
     name="refquant",
     help="The open reference for TFLite's integer arithmetic.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -38,13 +40,21 @@ for verb in VERBS:
 
 
 def main() -> None:
-    """Entry point: every error of refquant is one line on stderr and exit code 2."""
+    """Entry point: every error is one line on stderr and exit code 2."""
     warnings.showwarning = _print_warning
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no box characters still shows the table
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        raise SystemExit(code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted")
+    except UsageError as error:
+        verb = error.ctx.command_path if error.ctx is not None else app.info.name
+        _fail(f"{error.format_message().rstrip('.')}; see '{verb} --help'")
     except RefquantError as error:
         _fail(str(error))
     except MemoryError:
@@ -68,10 +78,14 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """The open reference for TFLite's integer arithmetic."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 import refquant
 from refquant.cli.console import JsonFlag, out, print_json, progress_bar, short
+from refquant.cli.ranges import RangesPath, read_ranges
 from refquant.compare import Comparison, ConversionDifference, RuleReport, SlotDifference
 from refquant.compare.parameters import details_of, severity
 from refquant.compare.records import audit_record, diff_record
@@ -21,15 +22,6 @@ from refquant.compare.rules import RULES
 SHOWN = 20  # rows of a table, without --all
 
 AllFlag = Annotated[bool, typer.Option("--all", help="List everything, not only the most important.")]
-RangesPath = Annotated[
-    Path | None,
-    typer.Option(
-        "--calibration",
-        "-c",
-        help="The ranges it was quantized with: from `calibrate`, or a .tflite file in which a converter left them.",
-        show_default=False,
-    ),
-]
 ArithmeticName = Annotated[
     str | None,
     typer.Option(help="Judge constants by this one: mlir, legacy or float64; else by what explains most of them."),
@@ -92,11 +84,7 @@ def audit(
 
 
 def _ranges(path: Path | None) -> refquant.Calibration | None:
-    if path is None:
-        return None
-    if path.suffix.lower() == ".tflite":
-        return refquant.Calibration.from_model(refquant.load(path))
-    return refquant.Calibration.load(path)
+    return None if path is None else read_ranges(path)
 
 
 # for people: diff

@@ -14,13 +14,13 @@ from rich.table import Table
 from refquant.cli.console import JsonFlag, print_json, print_text, short
 from refquant.errors import InvalidInput
 from refquant.model.schema import ENUM_VALUES
-from refquant.quantizer import legacy
+from refquant.quantizer import legacy, stored
 from refquant.quantizer.decide import Decision
 from refquant.quantizer.deviations import DEVIATIONS, Deviation
 from refquant.quantizer.parameters import Parameters
 from refquant.quantizer.specification import sections
 
-AnyDecision = Decision | legacy.Decision
+AnyDecision = Decision | legacy.Decision | stored.StoredDecision
 
 MANY_OPS = 24  # more are counted, not named
 SHORT = 36  # of names in tables
@@ -28,11 +28,13 @@ SHORT = 36  # of names in tables
 
 def decision_as_json(decision: AnyDecision) -> dict[str, Any]:
     """The decision without its plan, whose forms are the new model's own business."""
+    constants = {"float_constants": decision.float_constants} if isinstance(decision, stored.StoredDecision) else {}
     return {
         "tensors": decision.tensors,
         "requantize": decision.requantize,
         "float_operators": decision.float_operators,
         "conversions": decision.conversions,
+        **constants,
     }
 
 
@@ -41,7 +43,9 @@ def print_decision(decision: AnyDecision, console: Console) -> None:
     table = _table("tensors", "#", "tensor", "type", "scale", "zero point", "why")
     for tensor in decision.tensors:
         cells = _cells(tensor.parameters)
-        table.add_row(str(tensor.tensor), escape(short(tensor.name, SHORT)), *cells, escape(str(tensor.why)))
+        table.add_row(
+            _place(tensor.tensor, tensor.subgraph), escape(short(tensor.name, SHORT)), *cells, escape(str(tensor.why))
+        )
     console.print(table)
     if decision.requantize:
         table = _table("requantizations", "tensor", "computed as", "read as", "by", "why")
@@ -50,10 +54,16 @@ def print_decision(decision: AnyDecision, console: Console) -> None:
             asked = (str(request.produced), str(request.parameters), by, escape(str(request.why)))
             table.add_row(escape(short(request.name, SHORT)), *asked)
         console.print(table)
+    if isinstance(decision, stored.StoredDecision) and decision.float_constants:
+        table = _table("constants that stay float", "#", "tensor", "why")
+        for constant in decision.float_constants:
+            row = (escape(short(constant.name, SHORT)), escape(str(constant.why)))
+            table.add_row(_place(constant.tensor, constant.subgraph), *row)
+        console.print(table)
     if decision.float_operators:
         table = _table("operators that stay float", "#", "operator", "why")
         for entry in decision.float_operators:
-            table.add_row(str(entry.operator), entry.name, escape(str(entry.why)))
+            table.add_row(_place(entry.operator, entry.subgraph), entry.name, escape(str(entry.why)))
         console.print(table)
     if decision.conversions:
         table = _table("conversions", "op", "tensor", "from", "to", "read by", "why")
@@ -65,6 +75,11 @@ def print_decision(decision: AnyDecision, console: Console) -> None:
         console.print(table)
 
 
+def _place(index: int, subgraph: int) -> str:
+    """The index, and that of the subgraph before it where it is not the main one."""
+    return f"{subgraph}:{index}" if subgraph else str(index)
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in columns:
@@ -74,6 +89,8 @@ def _table(title: str, *columns: str) -> Table:
 
 def _cells(parameters: Parameters) -> tuple[str, str, str]:
     """(type, scale, zero point)."""
+    if not parameters.scale:
+        return parameters.type, "", ""
     scales, zero_points = [np.float32(scale) for scale in parameters.scale], sorted(set(parameters.zero_point))
     many = f"{len(scales)} x [{min(scales):.4g} … {max(scales):.4g}] on dim {parameters.axis}"
     return parameters.type, str(scales[0]) if parameters.axis is None else many, ", ".join(map(str, zero_points))

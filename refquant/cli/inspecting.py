@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import numpy as np
+import typer
 from rich.markup import escape
 from rich.table import Table
 
 import refquant
-from refquant.cli.console import JsonFlag, ModelPath, out, print_json, short
+from refquant.cli.console import JsonFlag, ModelPath, out, plain, print_json, print_text, short
+from refquant.compare.generations import generation_of
+from refquant.compare.modes import MODES, mode_of
 from refquant.inspection import GraphSummary, ModelSummary, TensorSummary, inspect_model
 
 
-def inspect(model: ModelPath, as_json: JsonFlag = False) -> None:
-    """Show operators, tensors, shapes, types, scales, zero points and memory of a model."""
-    summary = inspect_model(refquant.load(model))
+def inspect(
+    model: ModelPath,
+    float_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--float", help="The float model it was made from: its weights may tell who did.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a model's mode and which quantizer wrote it, its operators, tensors, scales, zero points and memory."""
+    loaded = refquant.load(model)
+    summary, mode = inspect_model(loaded), mode_of(loaded)
+    generation = generation_of(loaded, None if float_model is None else refquant.load(float_model))
     if as_json:
-        print_json(summary)
+        words = {"mode": plain(mode) | {"meaning": MODES[mode.name]}}
+        quantizer = plain(generation) | {"count": generation.count, "words": str(generation)}
+        print_json({**plain(summary), **words, "quantizer": quantizer})
     else:
         _print_summary(summary)
+        print_text(f"mode: {mode}\nquantizer: {generation}")
 
 
 def _print_summary(summary: ModelSummary) -> None:
@@ -30,12 +50,14 @@ def _print_summary(summary: ModelSummary) -> None:
         console.print(f"operators: {escape(counts)}")
         memory = graph.memory
         at = "" if memory.peak_operator is None else f" (at operator {memory.peak_operator})"
+        variables = f"variables {memory.variables:,} bytes, " if memory.variables else ""
         console.print(
-            f"memory: constants {memory.constants:,} bytes, activations {memory.activations:,} bytes, "
+            f"memory: constants {memory.constants:,} bytes, {variables}activations {memory.activations:,} bytes, "
             f"alive at once at most {memory.peak:,} bytes{at}"
         )
     for signature in summary.signatures:
-        console.print(escape(f"signature '{signature['key']}': {signature['inputs']} -> {signature['outputs']}"))
+        of = f" (subgraph {signature['subgraph']})" if len(summary.graphs) > 1 else ""
+        console.print(escape(f"signature '{signature['key']}'{of}: {signature['inputs']} -> {signature['outputs']}"))
     console.print(
         escape(f"description: '{summary.description}', schema {summary.version}, metadata: {list(summary.metadata)}")
     )

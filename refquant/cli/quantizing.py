@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +19,13 @@ from rich.table import Table
 
 import refquant
 from refquant.cli.arrays import keep_apart, read_samples
-from refquant.cli.console import JsonFlag, ModelPath, out, print_json, progress_bar
+from refquant.cli.console import JsonFlag, ModelPath, out, print_error, print_json, print_text, progress_bar
 from refquant.cli.explaining import decision_as_json, print_decision
+from refquant.cli.ranges import RangesPath, read_ranges
 from refquant.errors import InvalidInput
 from refquant.inspection import inspect_model
+from refquant.quantizer.quantize import ROUTES, carried_out
+from refquant.quantizer.recovered import recover_ranges
 
 # What tells a process how many threads its matrix products may take.
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -71,8 +76,34 @@ def _pool(jobs: int) -> Iterator[Executor | None]:
         yield None
         return
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
-        yield executor
+    try:
+        with _Pool(jobs, mp_context=get_context("spawn")) as executor:
+            yield executor
+    finally:
+        for process in active_children():  # one that started while the pool broke, and would be waited for
+            process.terminate()
+
+
+class _Pool(ProcessPoolExecutor):
+    """Processes that do not hear Ctrl-C, which a terminal sends to all of them: this process ends them."""
+
+    def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+        """Processes start here, and inherit which signals are held back."""
+        with _held_back(signal.SIGINT):
+            return super().submit(*arguments, **named)
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """The signal arrives when this is over. Where a system cannot hold it back, it arrives at once."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _print_ranges(calibration: refquant.Calibration, as_json: bool) -> None:
@@ -94,11 +125,12 @@ def quantize(
     samples: Annotated[
         Path | None, typer.Option("--samples", "-s", help="Calibrate on this .npy or .npz file.")
     ] = None,
-    calibration: Annotated[Path | None, typer.Option("--calibration", "-c", help="Ranges from `calibrate`.")] = None,
+    calibration: RangesPath = None,
     ranges_from: Annotated[
-        Path | None, typer.Option(help="Ranges that a converter left in this .tflite file.", show_default=False)
+        Path | None,
+        typer.Option(help="Ranges that a converter left in this .tflite file, or those behind its scales."),
     ] = None,
-    mode: Annotated[str, typer.Option(help="int8, or int16x8: int16 activations, int8 weights.")] = "int8",
+    mode: Annotated[str, typer.Option(help="One of those above.")] = "int8",
     quantizer: Annotated[str, typer.Option(help="mlir, or legacy: the converter's old one.")] = "mlir",
     input_type: Annotated[str, typer.Option(help="float32, int8 or uint8; with int16x8 int16.")] = "float32",
     output_type: Annotated[str, typer.Option(help="float32, int8 or uint8; with int16x8 int16.")] = "float32",
@@ -115,14 +147,27 @@ def quantize(
         list[str] | None,
         typer.Option("--denied-name", help="Leave the operator that computes this tensor in float; may be repeated."),
     ] = None,
+    reproduce_defects: Annotated[
+        bool, typer.Option("--reproduce-defects", help="Write the wrong values of the old quantizer (legacy, int16x8).")
+    ] = False,
     engine: EngineOption = "numpy",
     jobs: JobsOption = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Tell the parameters of every tensor, and why.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Calibrate on the first samples only.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Quantize a float model as the TFLite converter does."""
-    if sum(source is not None for source in (samples, calibration, ranges_from)) != 1:
+    """Quantize a float model as the TFLite converter does.
+
+    \b
+    Modes:
+      int8           weights and activations in int8; needs samples or ranges
+      int16x8        weights in int8, activations in int16; needs samples or ranges
+      dynamic_range  weights in int8, activations in float32; needs neither
+      float16        constants in float16, activations in float32; needs neither
+      qat            int8 by the fake quantization of a quantization-aware model
+    """
+    sources = sum(source is not None for source in (samples, calibration, ranges_from))
+    if sources > 1 or (sources == 0 and _needs_ranges(mode, quantizer)):
         raise InvalidInput("give one of --samples, --calibration, --ranges-from")
     if output is None and not explain:
         raise InvalidInput("give --output, --explain or both")
@@ -130,13 +175,13 @@ def quantize(
         raise InvalidInput("--engine, --jobs and --limit say how to calibrate: they need --samples")
     keep_apart(output, model, samples, calibration, ranges_from)
     loaded = refquant.load(model)
+    ranges: refquant.Calibration | None = None
     if samples is not None:
         ranges = _calibrate(loaded, samples, limit, jobs, {"engine": engine})
     elif calibration is not None:
-        ranges = refquant.Calibration.load(calibration)
-    else:
-        assert ranges_from is not None
-        ranges = refquant.Calibration.from_model(refquant.load(ranges_from))
+        ranges = read_ranges(calibration)
+    elif ranges_from is not None:
+        ranges = _ranges_of(loaded, refquant.load(ranges_from))
     options: dict[str, Any] = {
         "mode": mode,
         "quantizer": quantizer,
@@ -148,27 +193,59 @@ def quantize(
         "denied_ops": denied_ops or (),
         "denied_names": denied_names or (),
         "bias_type": bias_type,
+        "reproduce_defects": reproduce_defects,
     }
+    decision = refquant.decide(loaded, ranges, **options)
     report: dict[str, Any] = {}
-    if explain:
-        decision = refquant.decide(loaded, ranges, **options)
-        if as_json:
-            report["decision"] = decision_as_json(decision)
-        else:
-            print_decision(decision, out())
+    if explain and as_json:
+        report["decision"] = decision_as_json(decision)
+    elif explain:
+        print_decision(decision, out())
     if output is not None:
-        quantized = refquant.quantize(loaded, ranges, **options)
+        quantized = carried_out(loaded, decision, mode, quantizer)
         refquant.save(quantized, output)
-        report = {**_written(model, output, loaded, quantized, as_json), **report}
+        in_float = ROUTES[mode, quantizer].in_float
+        report = {**_written(model, output, loaded, quantized, in_float, as_json), **report}
+    avoided = getattr(decision, "avoided", ())  # the old quantizer's decisions alone have them
+    remarks = ROUTES[mode, quantizer].remarks(decision)
     if as_json:
-        print_json(report)
+        print_json({**report, "avoided": avoided, "remarks": remarks})
+        return
+    for remark in remarks:
+        print_text(remark)
+    if avoided:
+        print_text(
+            "".join(f"avoided: {defect}\n" for defect in avoided) + "--reproduce-defects writes them all the same"
+        )
+
+
+def _needs_ranges(mode: str, quantizer: str) -> bool:
+    """Whether the mode quantizes activations by ranges. An unknown mode is told by `decide`."""
+    route = ROUTES.get((mode, quantizer))
+    return route is not None and route.calibrated
+
+
+def _ranges_of(model: refquant.Model, file: refquant.Model) -> refquant.Calibration:
+    """Those that a calibrating converter left; of a quantized file, those that its parameters came from."""
+    if not any(tensor.quantization is not None and tensor.quantization.scale for tensor in file.graph.tensors):
+        return refquant.Calibration.from_model(file)
+    found = recover_ranges(model, file)
+    if found.inexact:
+        print_error(
+            f"refquant: {len(found.inexact)} ranges do not give the file's parameters: {', '.join(found.inexact)}"
+        )
+    return found.calibration
 
 
 def _written(
-    model: Path, output: Path, loaded: refquant.Model, quantized: refquant.Model, as_json: bool
+    model: Path, output: Path, loaded: refquant.Model, quantized: refquant.Model, in_float: bool, as_json: bool
 ) -> dict[str, Any]:
-    """What was written: printed for people, given back for JSON."""
-    before, after = inspect_model(loaded).graphs[0], inspect_model(quantized).graphs[0]
+    """What was written: printed for people, given back for JSON.
+
+    in_float: operators are meant to stay in float, and the constants are what changes.
+    """
+    found = inspect_model(loaded), inspect_model(quantized)
+    before, after = (inspection.graphs[0] for inspection in found)
     sizes = {"float": model.stat().st_size, "quantized": output.stat().st_size}
     float_operators = [
         operator.name
@@ -181,6 +258,15 @@ def _written(
     console = out()
     console.print(escape(f"{output}: {sizes['quantized']:,} bytes, {sizes['float']:,} before"))
     console.print(f"operators: {len(before.operators)} before, {len(after.operators)} now")
-    if float_operators:
+    if in_float:
+        console.print(f"constants: {_constant_types(quantized)}")
+    elif float_operators:
         console.print(escape(f"left in float: {', '.join(sorted(set(float_operators)))}"))
     return {}
+
+
+def _constant_types(model: refquant.Model) -> str:
+    """How many constants of numbers that were float32 are of which type: "1 INT8, 3 FLOAT32"."""
+    tensors = (tensor for graph in inspect_model(model).graphs for tensor in graph.tensors)
+    counts = Counter(tensor.type for tensor in tensors if tensor.kind == "constant")
+    return ", ".join(f"{counts[type]} {type}" for type in ("INT8", "FLOAT16", "FLOAT32") if counts[type])

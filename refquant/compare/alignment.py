@@ -142,7 +142,10 @@ def slots(a: Graph, b: Graph, alignment: Alignment) -> Iterator[tuple[Place, tup
     for one, other in alignment.pairs:
         first = a.operators[alignment.positions[0][one]]
         second = b.operators[alignment.positions[1][other]]
-        for word, mine, theirs in (("input", first.inputs, second.inputs), ("output", first.outputs, second.outputs)):
+        words = [("input", first.inputs, second.inputs), ("output", first.outputs, second.outputs)]
+        if first.intermediates and second.intermediates:  # a float model may lack them
+            words.append(("intermediate", first.intermediates, second.intermediates))
+        for word, mine, theirs in words:
             for slot in range(max(len(mine), len(theirs))):
                 pair = (mine[slot] if slot < len(mine) else -1, theirs[slot] if slot < len(theirs) else -1)
                 if pair != (-1, -1):

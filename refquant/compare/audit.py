@@ -24,6 +24,7 @@ from refquant.errors import InvalidInput
 from refquant.model.graph import Model
 from refquant.program import ModelLike, as_model
 from refquant.quantizer.calibration import Calibration
+from refquant.quantizer.recurrent import with_intermediates
 
 
 def audit_model(
@@ -39,10 +40,10 @@ def audit_model(
     calibration: the ranges it was made from; then activations are judged by range and propagation too. arithmetic: a
     name in ARITHMETICS by which constants are judged; None: the one that explains most of them. ulps: how far the
     scales of calibrated ranges may be off, for ranges that were not measured by the converter itself, whose float sums
-    run in another order. progress: called with the number of operators done.
+    run in another order. progress: called with the number of the file's operators done.
     Errors: InvalidInput if the first model is not float, the second not quantized, or the calibration of another model.
     """
-    original, file = as_model(float_model), as_model(quantized)
+    original, file = with_intermediates(as_model(float_model)), as_model(quantized)
     _check_models(original, file)
     names = [row.name for row in ARITHMETICS]
     if arithmetic is not None and arithmetic not in names:
@@ -76,6 +77,8 @@ def audit_model(
         if reports[-1].holds and not reports[-1].refused:
             break
     best = min(reports, key=lambda report: (report.refused, len(report.broken)))
+    if progress is not None:
+        progress(sum(len(graph.operators) for graph in file.graphs))
     broken = {report.arithmetic: len(report.broken) for report in reports}
     return replace(best, explanations=tuple(replace(e, broken=broken.get(e.arithmetic)) for e in explanations))
 

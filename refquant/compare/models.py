@@ -42,18 +42,15 @@ def compare_models(
         if calibration is not None or arithmetic is not None or ulps:
             raise InvalidInput("calibration, arithmetic and ulps are for the rules: they need the float model, too")
         return comparison
-    done = 0
 
-    def count(_: int) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done)
+    def behind(start: int) -> Callable[[int], object] | None:
+        return None if progress is None else lambda done: progress(start + done)
 
+    size = sum(len(graph.operators) for graph in models[0].graphs)
     original = as_model(float_model)
     audits = (
-        _audited("a", original, models[0], calibration, arithmetic, ulps, count),
-        _audited("b", original, models[1], calibration, arithmetic, ulps, count),
+        _audited("a", original, models[0], calibration, arithmetic, ulps, behind(0)),
+        _audited("b", original, models[1], calibration, arithmetic, ulps, behind(size)),
     )
     return replace(
         comparison,

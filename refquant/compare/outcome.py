@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from refquant.compare.alignment import is_conversion, working_operators
 from refquant.compare.arithmetics import Arithmetic
+from refquant.compare.parameters import compare_parameters
 from refquant.compare.sites import Decided, Site
 from refquant.compare.tensors import has_scale, is_constant, parameters_of
 from refquant.errors import InvalidInput, NotQuantizable
@@ -50,19 +52,35 @@ class Outcome:
     slots: Mapping[Slot, Decided]
 
 
-def outcome_of(model: Model, ranges: Calibration, quantizer: str, options: Options) -> Outcome:
-    """What the quantizer makes of the main graph. Errors: NotQuantizable, InvalidInput."""
-    decision = decide(
-        model,
-        ranges,
-        options.mode,
-        options.input_type,
-        options.output_type,
-        options.per_channel,
-        options.per_channel_dense,
-        quantizer=quantizer,
-    )
-    made: Model = ROUTES[options.mode, quantizer].apply(model, decision)
+def outcome_of(model: Model, file: Model, ranges: Calibration, quantizer: str, options: Options) -> Outcome:
+    """What the quantizer makes of the main graph, of its defects those that the file has: what is nearer to the file.
+
+    Errors: NotQuantizable, InvalidInput.
+    """
+
+    def decided(reproduce_defects: bool) -> Any:
+        return decide(
+            model,
+            ranges,
+            options.mode,
+            options.input_type,
+            options.output_type,
+            options.per_channel,
+            options.per_channel_dense,
+            quantizer=quantizer,
+            reproduce_defects=reproduce_defects,
+        )
+
+    apply = ROUTES[options.mode, quantizer].apply
+    decision = decided(reproduce_defects=False)
+    made: Model = apply(model, decision)
+    if getattr(decision, "avoided", ()):
+        try:
+            other = decided(reproduce_defects=True)
+        except NotQuantizable:
+            other = decision
+        if _distance(apply(model, other), file) < _distance(made, file):
+            decision, made = other, apply(model, other)
     whys = [(entry.tensor, entry.parameters, entry.why) for entry in decision.tensors]
     whys += [(request.tensor, request.parameters, request.why) for request in decision.requantize]
     reasons: dict[tuple[object, ...], Why] = {}
@@ -79,6 +97,12 @@ def outcome_of(model: Model, ranges: Calibration, quantizer: str, options: Optio
                     slots[position, f"{word} {number}"] = _decided(made.graph.tensors[index], tensor, reasons)
     floats = {entry.operator: str(entry.why) for entry in decision.float_operators}
     return Outcome(made, floats, slots)
+
+
+def _distance(made: Model, file: Model) -> int:
+    """How many slots, conversions and operators differ."""
+    found = compare_parameters(made, file)
+    return found.differing + len(found.conversion_differences) + len(found.operators)
 
 
 def _decided(record: Tensor, tensor: int, reasons: Mapping[tuple[object, ...], Why]) -> Decided:
@@ -123,7 +147,7 @@ def expected_outcome(
         per_channel and kinds.get(True, True),
     )
     try:
-        return outcome_of(original, ranges, QUANTIZERS[row.name], options), ""
+        return outcome_of(original, file, ranges, QUANTIZERS[row.name], options), ""
     except (NotQuantizable, InvalidInput) as error:
         return None, f"propagation is not looked at: {error}"
 

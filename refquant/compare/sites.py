@@ -11,6 +11,7 @@ from refquant.compare.tensors import form_of, parameters_of
 from refquant.model.graph import DTYPES, Array, Graph, Model, Operator, Quantization, Tensor
 from refquant.quantizer.legacy.arithmetic import asymmetric, symmetric
 from refquant.quantizer.propagate import Range, Spread, Use, rule_of, spread_parameters
+from refquant.quantizer.recurrent import recipe_of
 from refquant.quantizer.rules import PER_TENSOR, OpRule
 
 # What an operand of the float model is to the quantizer.
@@ -202,6 +203,8 @@ class Pair:
             role = "activation" if mine.type == "FLOAT32" else "other"
         elif mine.type == "FLOAT32":
             role, axis, values = _role(spread, self.graphs[0], Use(position, int(slot.split()[1])))
+        if recipe_of(self.graphs[0].operators[position]) is not None and (slot != "input 0" or values is not None):
+            role, axis, values = "other", None, None  # by recipes of their own; what is behind tells with the ranges
         integers = self.file.constant(record) if record.type in DTYPES else None
         own_scale = self._own_scale(pair[0], record) if role == "activation" else None
         return Operand(slot, role, pair[1], record, axis, values, integers, own_scale)

@@ -30,10 +30,13 @@ def is_constant(model: Model, tensor: Tensor) -> bool:
 
 
 def form_of(model: Model, graph: Graph, operator: Operator) -> str:
-    """With what numbers an operator computes: "float", "float with int8 weights", "int8", "mixed"; "" with neither."""
+    """With what numbers an operator computes: "float", "float with int8 weights", "int8", "mixed"; "" with neither.
+
+    The states of recurrent operators, which may be finer, do not count.
+    """
     tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
     numbers = [t for t in tensors if t.type in FLOAT_TYPES or (t.type in QUANTIZED_TYPES and has_scale(t))]
-    types = {tensor.type for tensor in numbers if not is_constant(model, tensor)}
+    types = {tensor.type for tensor in numbers if not is_constant(model, tensor) and not tensor.is_variable}
     if not types:
         return ""
     if types <= set(FLOAT_TYPES):

@@ -79,6 +79,14 @@ ACTIVATIONS: Mapping[str, Callable[[Float32], Float32]] = {
 }
 
 
+def fused_activation(node: Node) -> Callable[[Float32], Float32]:
+    """The function of the option fused_activation_function. InvalidModel for one that is none of ACTIVATIONS."""
+    name = node.options.get("fused_activation_function", "NONE")
+    if name not in ACTIVATIONS:
+        raise node.invalid(f"the fused activation {name} is none of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
 @dataclass(frozen=True, slots=True)
 class FullyConnectedParams:
     """What FULLY_CONNECTED needs to run. `elements` of one sample's input hold `rows` rows of `columns`."""
@@ -122,14 +130,15 @@ def fully_connected_params(node: Node) -> FullyConnectedParams:
         elements,
         elements // columns,
         columns,
-        _row_quantizer(node, asymmetric),
+        row_quantizer(node, asymmetric),
         dense_weights(node, node.value(1)),
         _scales(node, filter_, units),
-        ACTIVATIONS[node.options.get("fused_activation_function", "NONE")],
+        fused_activation(node),
     )
 
 
-def _row_quantizer(node: Node, asymmetric: bool) -> RowQuantizer:
+def row_quantizer(node: Node, asymmetric: bool) -> RowQuantizer:
+    """How the runtime finds the codes of rows."""
     quantizer: RowQuantizer = node.arithmetic["hybrid.asymmetric" if asymmetric else "hybrid.symmetric"]
     return quantizer
 
@@ -163,14 +172,14 @@ def fully_connected(params: FullyConnectedParams, arrays: Sequence[Array | None]
     bias = rest[0].reshape(-1) if rest and rest[0] is not None else np.zeros(1, np.float32)
     samples = x.reshape(-1, params.elements) if x.size else np.zeros((0, params.elements), np.float32)
     rows = params.quantize(samples[:, : params.rows * params.columns].reshape(-1, params.columns))
-    sums = _dense_sums(rows.centred, rows.zero_point, params.weights)
+    sums = dense_sums(rows.centred, rows.zero_point, params.weights)
     output = scale_by_product(sums, params.filter_scale, rows.scale[:, np.newaxis]) + bias
     zero = np.repeat(~samples.any(axis=1), params.rows)
     output[zero] = bias
     return (shaped(params.activation(output), x, params.output_shapes[0]),)
 
 
-def _dense_sums(centred: Array, zero_point: Array, weights: DenseWeights) -> Float32:
+def dense_sums(centred: Array, zero_point: Array, weights: DenseWeights) -> Float32:
     """The runtime's int32 sums for rows (n, columns) of codes less their zero points, as float32."""
     sums = exact_matmul(centred, weights.matrix, CENTRED_MAGNITUDE)
     zero_point = zero_point[:, np.newaxis]
@@ -225,7 +234,7 @@ def conv_2d_params(node: Node) -> ConvParams:
     return ConvParams(
         (output_shape,),
         window,
-        _row_quantizer(node, per_channel),
+        row_quantizer(node, per_channel),
         node.arithmetic["CONV_2D.hybrid_scaling"] if per_channel else scale_by_product,
         tuple(prepare_matrix(part.T, CENTRED_MAGNITUDE) for part in np.split(rows, groups)),
         _not_negated(node, rows) if in_vectors else None,
@@ -304,7 +313,7 @@ def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
     return DepthwiseParams(
         (output_shape,),
         multiplier,
-        _row_quantizer(node, True),
+        row_quantizer(node, True),
         node.arithmetic["DEPTHWISE_CONV_2D.hybrid_scaling"],
         runs,
         along_runs(taps, runs),
@@ -367,7 +376,7 @@ def transpose_conv_params(node: Node) -> TransposeConvParams:
     return TransposeConvParams(
         (output_shape,),
         window,
-        _row_quantizer(node, True),
+        row_quantizer(node, True),
         node.arithmetic["TRANSPOSE_CONV.hybrid_scaling"],
         scales,
         *fused_float_range(node),
@@ -448,7 +457,7 @@ def batch_matmul_params(node: Node) -> BatchMatMulParams:
         max(len(a.shape), len(b.shape)),
         adj_x,
         a_shape,
-        _row_quantizer(node, asymmetric),
+        row_quantizer(node, asymmetric),
         _places(a_shape[:-1]),
         columns.swapaxes(-1, -2),
         _column_sums(node, columns)[..., np.newaxis, :] if asymmetric else np.zeros(1, np.float32),

@@ -31,6 +31,7 @@ class Operand:
     quantization: Quantization | None = None
     value: Array | None = None
     shape_signature: Shape | None = None
+    is_variable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Node:
     arithmetic: Mapping[str, Any]  # the runtime's values: see runtimes/
     narrow: Narrow  # int32 accumulators: wrap as the runtime does, or raise
     version: int = 1
+    intermediates: tuple[Operand, ...] = ()  # never computed: they hold the scales of values inside the operator
 
     def input(self, index: int) -> Operand:
         """The operand; InvalidModel if it is absent."""
@@ -104,6 +106,9 @@ class Kernel:
     `value_operands`: inputs whose values are parameters (axes, paddings, a new shape). They are handed to `prepare` as
     Operand.value, constant or not, and `run` receives None in their places.
     `shape_operands`: inputs of which only the shape matters (SHAPE); `run` receives None in their places.
+    `variable_operands`: inputs that are variable tensors, or a function of the params that tells them. `run` receives
+    their present arrays at their places, writes into none of them, and returns the outputs followed by one array for
+    each of them: its values from now on. Models with such kernels run sample by sample, so `batching` is not asked.
     `batching`: a value, or a function of the params where it depends on them.
     """
 
@@ -113,6 +118,7 @@ class Kernel:
     value_operands: tuple[int, ...] = ()
     shape_operands: tuple[int, ...] = ()
     row_operands: tuple[int, ...] | None = (0,)  # None: every input
+    variable_operands: tuple[int, ...] | Callable[[Any], tuple[int, ...]] = ()
 
 
 KernelTable = Mapping[str, Mapping[str, Kernel]]

@@ -272,7 +272,7 @@ def integer_sum(params: ReductionParams, arrays: Sequence[Array | None]) -> tupl
 
 
 def integer_product(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """The product, wrapping in the type. arrays: input int8, int16, int32 or int64, axes None.
+    """The product, wrapping in the type. arrays: input int8, uint8, int16, int32 or int64, axes None.
 
     Source: tflite/kernels/reduce.cc, EvalType (kProd).
     """

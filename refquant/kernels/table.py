@@ -26,10 +26,16 @@ from refquant.kernels import (
     padding_ops,
     pooling,
     power,
+    recurrent,
+    recurrent_float,
+    recurrent_hybrid,
+    recurrent_int8,
+    recurrent_rnn,
     reduction,
     resize,
     slicing,
     softmax,
+    svdf,
     unary,
 )
 from refquant.kernels.kernel import Batching, Kernel, KernelTable
@@ -75,7 +81,11 @@ WEIGHT_OPERAND: Mapping[str, int] = {
     "DEPTHWISE_CONV_2D": 1,
     "FULLY_CONNECTED": 1,
     "PRELU": 1,
+    "RNN": 1,
+    "SVDF": 1,
     "TRANSPOSE_CONV": 1,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 4,
+    "UNIDIRECTIONAL_SEQUENCE_RNN": 1,
 }
 
 KERNELS: KernelTable = {
@@ -166,6 +176,37 @@ KERNELS: KernelTable = {
         "FLOAT32": Kernel(pooling.pool_float_params, pooling.max_pool_2d_float, ROWS),
     },
     "L2_POOL_2D": {"FLOAT32": Kernel(pooling.pool_float_params, pooling.l2_pool_2d_float, ROWS)},
+    "SVDF": {
+        "INT8": Kernel(svdf.svdf_params, svdf.svdf, variable_operands=(svdf.STATE,)),
+        "FLOAT32": Kernel(svdf.svdf_float_params, svdf.svdf_float, variable_operands=(svdf.STATE,)),
+        "FLOAT32xINT8": Kernel(svdf.svdf_hybrid_params, svdf.svdf_hybrid, variable_operands=(svdf.STATE,)),
+    },
+    **{
+        op: {
+            "FLOAT32": Kernel(recurrent_rnn.rnn_params, recurrent_rnn.rnn, variable_operands=(recurrent_rnn.STATE,)),
+            **{
+                type: Kernel(
+                    recurrent_rnn.hybrid_rnn_params,
+                    recurrent_rnn.hybrid_rnn,
+                    variable_operands=(recurrent_rnn.STATE,),
+                )
+                for type in ("FLOAT32xINT8", "FLOAT32xUINT8")
+            },
+        }
+        for op in ("RNN", "UNIDIRECTIONAL_SEQUENCE_RNN")
+    },
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": {
+        "INT8": Kernel(recurrent_int8.int8_lstm_params, recurrent_int8.int8_lstm, variable_operands=recurrent.STATES),
+        "FLOAT32": Kernel(
+            recurrent_float.float_lstm_params, recurrent_float.float_lstm, variable_operands=recurrent.STATES
+        ),
+        **{
+            type: Kernel(
+                recurrent_hybrid.hybrid_lstm_params, recurrent_hybrid.hybrid_lstm, variable_operands=recurrent.STATES
+            )
+            for type in ("FLOAT32xINT8", "FLOAT32xUINT8")
+        },
+    },
     # elementwise: binary, unary, lookup tables, conversion
     "ADD": {
         **{type: Kernel(binary.add_params, binary.add, LEADING) for type in ("INT8", "UINT8")},
@@ -375,6 +416,7 @@ KERNELS: KernelTable = {
     "REDUCE_PROD": {
         "INT8": Kernel(reduction.product_params, reduction.code_product, LEADING, (1,)),
         "INT16": Kernel(reduction.product_params, reduction.code_product, LEADING, (1,)),
+        "UINT8": Kernel(reduction.product_params, reduction.integer_product, LEADING, (1,)),
         "INT32": Kernel(reduction.product_params, reduction.integer_product, LEADING, (1,)),
         "INT64": Kernel(reduction.product_params, reduction.integer_product, LEADING, (1,)),
         "FLOAT32": Kernel(reduction.product_params, reduction.float_product, LEADING, (1,)),

@@ -346,7 +346,7 @@ def _check_order(model: Model, graph: Graph, index: int) -> None:
                     "graph input, and which no earlier operator gives"
                 )
         for position, tensor_index in enumerate(op.outputs):
-            if tensor_index in given:
+            if tensor_index in given and not _is_start_of_variable(graph, op, tensor_index):
                 raise InvalidModel(
                     f"{place}: output {position} is tensor {tensor_index}, which is {given[tensor_index]}"
                 )
@@ -356,6 +356,11 @@ def _check_order(model: Model, graph: Graph, index: int) -> None:
             raise InvalidModel(
                 f"subgraph {index}: graph output {position} is tensor {tensor_index}, which nothing gives"
             )
+
+
+def _is_start_of_variable(graph: Graph, op: Operator, index: int) -> bool:
+    """Whether the operator gives a variable what it starts with, as the converter writes it for float16 constants."""
+    return op.name == "DEQUANTIZE" and graph.tensors[index].is_variable
 
 
 def _is_empty_constant(graph: Graph, index: int) -> bool:

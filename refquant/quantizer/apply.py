@@ -17,6 +17,7 @@ from refquant.quantizer.forms import Form, Plan, input_form
 from refquant.quantizer.names import form_names
 from refquant.quantizer.parameters import DATA_RULES, Parameters, data_rule
 from refquant.quantizer.propagate import COMMUTATIVE, Use, rule_of
+from refquant.quantizer.recurrent import with_intermediates
 
 BIAS_OF_TRANSPOSE_CONV = 3  # the operand
 STALE_METADATA = ("min_runtime_version",)  # true of the float operators only
@@ -38,9 +39,10 @@ class _Buffers:
 
 def apply(model: Model, decision: Decision) -> Model:
     """The model that the decision describes: constants quantized, QUANTIZE and DEQUANTIZE inserted, all else kept."""
+    model = with_intermediates(model)
     graph, plan = model.graph, decision.plan
     order, operators = _emit(model, plan)
-    operators = _one_version_per_op(operators)
+    operators = one_version_per_op(operators)
     index = {form: position for position, form in enumerate(order)}
     outputs = [plan.reads[Use(None, number)] for number in range(len(graph.outputs))]
     names = form_names(graph, plan, order)
@@ -53,7 +55,7 @@ def apply(model: Model, decision: Decision) -> Model:
                 operator,
                 inputs=tuple(-1 if form < 0 else index[form] for form in operator.inputs),
                 outputs=tuple(index[form] for form in operator.outputs),
-                intermediates=(),
+                intermediates=tuple(index[form] for form in operator.intermediates),
             )
             for operator in operators
         ),
@@ -107,18 +109,22 @@ def _emit(model: Model, plan: Plan) -> tuple[list[int], list[Operator]]:
     emission = _Emission(plan, frozenset(last))
     inputs = [input_form(plan, tensor) for tensor in graph.inputs]
     spread = {form for form, origin in zip(inputs, plan.input_origins, strict=True) if origin == "spread"}
-    constants = constants_in_order(graph, plan)
+    constants = constants_in_order(plan)
+    states = {number for number, form in forms.items() if form.made == "variable"} - {*constants.front}
     emission.order += [*inputs, *constants.front]
     emission.convert(form for form in reversed(inputs) if form in spread)
     emission.order += constants.behind
-    emission.convert(form for form in inputs if form not in spread)
+    for form in inputs:  # each by itself, as its range stands behind it
+        if form not in spread:
+            emission.convert([form])
     for position, operator in enumerate(graph.operators):
         results = tuple(plan.results[position, number] for number in range(len(operator.outputs)))
         new = _operator(plan, position, operator, results)
         if operator.name in COMMUTATIVE:
-            new = replace(new, inputs=operands_in_order(plan, new.inputs, constants.put_back))
+            new = replace(new, inputs=operands_in_order(plan, position, new.inputs, constants.put_back))
         emission.operators.append(new)
-        emission.order += results
+        emission.order += [form for form in new.inputs if form in states]
+        emission.order += [*new.intermediates, *results]
         emission.convert(results)
     for form in last:
         emission.emit(form)
@@ -140,7 +146,8 @@ def _operator(plan: Plan, position: int, operator: Operator, results: tuple[int,
         version = max(version, 3)
     if touched and operator.name == "TRANSPOSE_CONV" and len(operator.inputs) > BIAS_OF_TRANSPOSE_CONV:
         version = max(version, 3)
-    return replace(operator, inputs=inputs, outputs=results, version=version)
+    inner = plan.intermediates[position]
+    return replace(operator, inputs=inputs, outputs=results, version=version, intermediates=inner)
 
 
 def _needs_mul_version_3(plan: Plan, inputs: tuple[int, ...], results: tuple[int, ...]) -> bool:
@@ -152,7 +159,7 @@ def _needs_mul_version_3(plan: Plan, inputs: tuple[int, ...], results: tuple[int
     return bool(output) and first * second / output >= 1
 
 
-def _one_version_per_op(operators: list[Operator]) -> list[Operator]:
+def one_version_per_op(operators: list[Operator]) -> list[Operator]:
     """The converter writes one version per op into the file: the highest that any of its operators needs."""
     highest: dict[tuple[str, str | None], int] = {}
     for operator in operators:

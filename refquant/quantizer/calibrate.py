@@ -18,6 +18,7 @@ from refquant.quantizer.engines import Engine, engine_named
 from refquant.quantizer.estimators import MINMAX, checked_percentile, histogram_of, observation_of
 from refquant.quantizer.in_place import Memory, Sizes, memory, owners, still_shared
 from refquant.quantizer.observe import MinMax, Observation, Observed, observed_tensors
+from refquant.quantizer.recurrent import with_intermediates
 from refquant.quantizer.samples import Block, Samples, Shapes, read_blocks
 from refquant.quantizer.workers import run_on
 
@@ -46,11 +47,11 @@ def calibrate(
     most. The result is the same as without.
     estimator: "minmax", the converter's own; or one that is not the converter's and looks at how often values occur:
     "percentile", "mse", "entropy" (estimators.py). percentile: above 50, at most 100; None means 99.99.
-    NaN elements are skipped with a warning.
+    NaN elements are skipped with a warning; a tensor of nothing but NaN has no range, and a second warning says so.
     Errors: InvalidInput, naming the sample, for a wrong name, number, type or shape, for infinity, or for no samples;
     UnsupportedModel for an operator that is not built; RefquantError if TensorFlow or a worker ends.
     """
-    model = as_model(model)
+    model = with_intermediates(as_model(model))
     make = engine_named(engine)
     _check(model, executor, blocks_in_flight)
     observation = observation_of(estimator, percentile)
@@ -73,6 +74,8 @@ def calibrate(
                     progress(block.first + block.count)
     finally:
         running.close()
+    if nothing := total.unseen():
+        warnings.warn(nothing, stacklevel=2)
     return total.calibration(block.first + block.count, estimator, checked_percentile(estimator, percentile))
 
 
@@ -132,6 +135,17 @@ class _Total:
         self.warned |= new.keys()
         first = sorted(new.items(), key=lambda entry: entry[1])
         return [f"sample {sample}: {self._told(t, 'NaN')}; such elements are skipped" for t, sample in first]
+
+    def unseen(self) -> str:
+        """What to warn of in the end: tensors of which every element was NaN; empty if there are none."""
+        tensors = sorted(self.warned - self.observations.keys())
+        if not tensors:
+            return ""
+        name, more = self.model.graph.tensors[tensors[0]].name, len(tensors) - 1
+        return (
+            f"nothing but NaN in all samples: '{name}'{f' and {more} more' if more else ''}; such a tensor gets no "
+            "range, and the ranges of what is computed from it mean nothing"
+        )
 
     def add(self, observed: Observed) -> None:
         """Takes in a block. InvalidInput, naming sample and tensor, at an infinite number."""

@@ -25,6 +25,8 @@ from refquant.quantizer.estimators import MINMAX, checked_percentile, estimated_
 from refquant.quantizer.histogram import Histogram
 from refquant.quantizer.observe import FLT_MAX
 
+Limits = tuple[float, float]
+
 FORMAT = {"format": "refquant calibration", "version": 1}
 
 
@@ -32,7 +34,8 @@ FORMAT = {"format": "refquant calibration", "version": 1}
 class TensorRange:
     """The range of one tensor; `min` and `max` hold float32 values exactly. InvalidInput if it is no range.
 
-    histogram: of all values, if an estimator made the range of it.
+    histogram: of all values, if an estimator made the range of it. scale: of weights with a fake-quantization range per
+    channel the scales that follow from those, float64, not rounded; min and max are of all channels.
     """
 
     tensor: int
@@ -40,6 +43,7 @@ class TensorRange:
     min: float
     max: float
     histogram: Histogram | None = field(default=None, repr=False)
+    scale: tuple[float, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -48,6 +52,8 @@ class TensorRange:
             raise InvalidInput(f"tensor '{self.name}': {error}") from None
         if low > high:
             raise InvalidInput(f"tensor '{self.name}': the range ends at {high!r}, before it begins at {low!r}")
+        if not all(isinstance(scale, float) and 0 < scale <= FLT_MAX for scale in self.scale):
+            raise InvalidInput(f"tensor '{self.name}': a scale must be a positive number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,8 @@ class Calibration:
         return replace(self, tensors=tensors, samples=self.samples + other.samples)
 
     def _merged(self, mine: TensorRange, theirs: TensorRange) -> TensorRange:
+        if mine.scale or theirs.scale:
+            raise InvalidInput(f"tensor '{mine.name}' has a scale per channel: such ranges cannot be merged")
         if mine.histogram is not None and theirs.histogram is not None:
             return _estimated(mine, mine.histogram.merge(theirs.histogram), self.estimator, self.percentile)
         low, high = min(mine.min, theirs.min, key=_order), max(mine.max, theirs.max, key=_order)
@@ -171,12 +179,16 @@ class Calibration:
             raise InvalidInput("no tensor of the model holds a range; a converter leaves ranges only if it calibrates")
         return cls(tuple(entries))
 
-    def for_model(self, model: Model) -> dict[int, tuple[float, float]]:
+    def for_model(self, model: Model) -> dict[int, Limits]:
         """{tensor index: (min, max)}. A tensor is known by its index and name, or by its name if that occurs once."""
+        return {tensor: (entry.min, entry.max) for tensor, entry in self.entries_for(model).items()}
+
+    def entries_for(self, model: Model) -> dict[int, TensorRange]:
+        """{tensor index: its entry}."""
         names: dict[str, list[int]] = {}
         for index, tensor in enumerate(model.graph.tensors):
             names.setdefault(tensor.name, []).append(index)
-        found: dict[int, tuple[float, float]] = {}
+        found: dict[int, TensorRange] = {}
         for entry in self.tensors:
             candidates = names.get(entry.name, [])
             if entry.tensor in candidates:
@@ -188,7 +200,7 @@ class Calibration:
                     f"the calibration is of another model: it holds a range of tensor {entry.tensor} '{entry.name}', "
                     f"which the model has {'not' if not candidates else 'several times'}"
                 )
-            found[index] = (entry.min, entry.max)
+            found[index] = entry
         return found
 
 
@@ -197,11 +209,14 @@ def _entry(entry: Mapping[str, Any]) -> TensorRange:
     if not isinstance(name, str):
         raise ValueError("a tensor's name must be a text")
     histogram = Histogram.from_numbers(entry["histogram"]) if "histogram" in entry else None
-    return TensorRange(_whole(entry["tensor"]), name, _float32(entry["min"]), _float32(entry["max"]), histogram)
+    limits = _float32(entry["min"]), _float32(entry["max"])
+    return TensorRange(_whole(entry["tensor"]), name, *limits, histogram, tuple(entry.get("scale", ())))
 
 
 def _numbers(entry: TensorRange) -> dict[str, Any]:
-    numbers = {"tensor": entry.tensor, "name": entry.name, "min": entry.min, "max": entry.max}
+    numbers: dict[str, Any] = {"tensor": entry.tensor, "name": entry.name, "min": entry.min, "max": entry.max}
+    if entry.scale:
+        numbers["scale"] = entry.scale
     return numbers if entry.histogram is None else {**numbers, "histogram": entry.histogram.as_numbers()}
 
 

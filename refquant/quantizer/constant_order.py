@@ -1,27 +1,18 @@
 """The order in which the converter leaves constants: a replay of how its rewriter moves them about.
 
-Each time the rewriter starts it takes the constants to the front of the graph, one after another, except those that
-stand in front already. It starts when every constant stands right before its first reader. Then conversions are put
-behind float constants, and it starts again. Conversions that were for nothing become constants where they stand, and it
-starts a last time. In the end the other conversions become constants where they stand.
-Source: llvm-project, mlir/lib/Transforms/Utils/FoldUtils.cpp (OperationFolder::insertKnownConstant), run by
-google-ai-edge/LiteRT, tflite/converter/transforms/prepare_quantize.cc and quantize.cc; checked against TensorFlow
-2.21.0.
+It starts when every constant stands right before its first reader. Then conversions are put behind float constants, and
+it starts again. Conversions that were for nothing become constants where they stand, and it starts a last time. In the
+end the other conversions become constants where they stand.
+Source: google-ai-edge/LiteRT, tflite/converter/transforms/quantize.cc; checked against TensorFlow 2.21.0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass
-from itertools import takewhile
 
-from refquant.model.graph import Graph
 from refquant.quantizer.forms import Plan
+from refquant.quantizer.hoisting import CONSTANTS, Item, hoisted
 from refquant.quantizer.propagate import Use
-
-Item = tuple[str, int]  # (what stands there, its tensor or form); -1 where that does not matter
-
-CONSTANTS = ("constant", "converted", "absent")  # "absent" stands for all absent operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,61 +28,57 @@ class ConstantOrder:
     put_back: tuple[int, ...]
 
 
-def constants_in_order(graph: Graph, plan: Plan) -> ConstantOrder:
+def constants_in_order(plan: Plan) -> ConstantOrder:
     """The order of the constants in the new model."""
     forms = {form.tensor: number for number, form in plan.forms.items() if form.made == "constant"}
+    states = {form.tensor: number for number, form in plan.forms.items() if form.made == "variable"}
+    settled = {plan.forms[form].tensor: form for form in plan.settled.values()}
     block: list[Item] = [("other", -1) for origin in plan.input_origins if origin == "spread"]
-    for kind, tensor in _hoisted(_as_read(graph, plan), CONSTANTS):
-        if kind == "constant" and tensor in plan.copies:
+    for kind, tensor in plan.constants:
+        if kind == "settled":
+            form = plan.settled[tensor]
+            block.append(("dequantize" if plan.forms[form].parameters is None else "quantize", form))
+        elif kind == "constant" and tensor in settled and tensor not in plan.copies:
+            block.append(("converted", settled[tensor]))
+        elif kind == "constant" and tensor in plan.copies:
             block += _with_conversions(plan, tensor)
         elif kind != "other":
-            block.append((kind, forms.get(tensor, -1)))
-    block = [item for item in _hoisted(block, CONSTANTS) if item != ("converted", -1)]
+            block.append(("converted", -1) if tensor in states else (kind, forms.get(tensor, -1)))
+    block = [item for item in hoisted(block) if item != ("converted", -1)]
     put_back = [form for kind, form in reversed(block) if kind == "dequantize"]
-    block = _hoisted(block, (*CONSTANTS, "dequantize"))
+    block += _float_states(plan)
+    block = hoisted(list(dict.fromkeys(block)), (*CONSTANTS, "dequantize"))  # equal constants become one first
     front = dict.fromkeys(form for kind, form in block if kind in ("constant", "dequantize"))
     behind = [form for kind, form in block if kind == "quantize"]
     return ConstantOrder(tuple(front), tuple(behind), tuple(put_back))
 
 
-def operands_in_order(plan: Plan, operands: tuple[int, ...], put_back: tuple[int, ...]) -> tuple[int, ...]:
+def _float_states(plan: Plan) -> list[Item]:
+    """States that stay float32 stand right before their operators, behind the inputs' conversions."""
+    block: list[Item] = []
+    for use, form in sorted((use, f) for use, f in plan.reads.items() if plan.forms[f].made == "variable"):
+        if plan.forms[form].parameters is None:
+            between = use.operator != 0 or "range" in plan.input_origins
+            block += [("other", -1), ("dequantize", form)] if between else [("dequantize", form)]
+    return block
+
+
+def operands_in_order(
+    plan: Plan, position: int, operands: tuple[int, ...], put_back: tuple[int, ...]
+) -> tuple[int, ...]:
     """The operands of a commutative operator that stays float, once the converter has taken constants to the right.
 
     It does so each time an operand becomes a constant, from the first one that is a constant on.
     """
-    constants = {form for form in operands if form >= 0 and plan.forms[form].made == "constant"} - set(put_back)
+    late = {form for slot, form in enumerate(operands) if Use(position, slot) in plan.in_vain}
+    constants = {form for form in operands if form >= 0 and plan.forms[form].made == "constant"} - late
     for added in (-1, *put_back):
-        constants |= {added} & {*operands}
+        constants |= {added} & late
         first = next((place for place, form in enumerate(operands) if form in constants), len(operands))
         rest = operands[first:]
         moved = tuple(form for form in rest if form in constants)
         operands = (*operands[:first], *(form for form in rest if form not in constants), *moved)
     return operands
-
-
-def _as_read(graph: Graph, plan: Plan) -> list[Item]:
-    """The graph's text as it is read: the inputs' ranges, and every constant right before its first reader."""
-    block: dict[Item, None] = {("other", -1): None} if "range" in plan.input_origins else {}
-    for position, operator in enumerate(graph.operators):
-        for slot, tensor in enumerate(operator.inputs):
-            block.update(_constant(plan, Use(position, slot)) if tensor >= 0 else {("absent", -1): None})
-        block["other", position] = None
-    for number in range(len(graph.outputs)):
-        block.update(_constant(plan, Use(None, number)))
-    return list(block)
-
-
-def _constant(plan: Plan, use: Use) -> dict[Item, None]:
-    form = plan.forms[plan.reads[use]]
-    return {("constant", form.tensor): None} if form.made == "constant" else {}
-
-
-def _hoisted(block: list[Item], constants: Container[str]) -> list[Item]:
-    """What the rewriter makes of the text when it starts."""
-    leading = list(takewhile(lambda item: item[0] in constants, block))
-    rest = block[len(leading) :]
-    moved = [item for item in rest if item[0] in constants]
-    return [*reversed(moved), *leading, *(item for item in rest if item[0] not in constants)]
 
 
 def _with_conversions(plan: Plan, tensor: int) -> list[Item]:

@@ -31,6 +31,7 @@ class TensorDecision:
     data_rule: str | None
     why: Why
     users: tuple[Use, ...] = ()
+    subgraph: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class FloatOperator:
     operator: int
     name: str
     why: Why
+    subgraph: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class BorderConversion:
     parameters: Parameters
     readers: tuple[Use, ...]
     why: Why
+    subgraph: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ def decide(
     own = [value for value in spread.values if value.tensor in quantized and value.producer not in plan.carried]
     tensors = [_decided(graph, value, plan) for value in own if value.uses and _is_kept(value, plan)]
     tensors += [_carried(graph, position, parameters) for position, parameters in plan.carried.items()]
+    tensors += _inner(graph, spread)
     floats = [
         FloatOperator(position, graph.operators[position].name, why)
         for position, why in enumerate(whys)
@@ -148,17 +152,20 @@ def why_not_reached(graph: Graph, spread: Spread, position: int, whys: list[Why 
     It comes to an operator from a QUANTIZE behind a result or a DEQUANTIZE before an operand. Behind a DEQUANTIZE it
     rewrites the readers one after the other, and gives up at the first that stays float, a graph output included. So
     an operator without float results (ARG_MAX, LESS, SHAPE) needs an operand none of whose earlier readers stays float.
+    It comes to constants, which are float again then, before it comes to inputs to which parameters spread.
     """
     operator = graph.operators[position]
-    operands = float_operands(graph, operator)
+    operands = [spread.slots[Use(position, slot)] for slot in float_operands(graph, operator)]
     if any((position, number) in spread.results for number in range(len(operator.outputs))):
         return None
+    with_constant = any(value.constant is not None for value in operands)
     stops = []
-    for slot in operands:
-        stop = _stops_before(graph, spread.slots[Use(position, slot)], position, whys)
-        if stop is None:
+    for value in operands:
+        stop = _stops_before(graph, value, position, whys)
+        if stop is not None:
+            stops.append((value.tensor, stop))
+        elif not (with_constant and value.tensor in graph.inputs and not value.calibrated):
             return None
-        stops.append((spread.slots[Use(position, slot)].tensor, stop))
     if not stops:
         return None
     tensor, use = stops[0]
@@ -209,6 +216,13 @@ def _carried(graph: Graph, position: int, parameters: Parameters) -> TensorDecis
     return TensorDecision(
         tensor, graph.tensors[tensor].name, parameters, None, Why("carried", text, position, (operand,))
     )
+
+
+def _inner(graph: Graph, spread: Spread) -> Iterator[TensorDecision]:
+    """The values inside LSTMs."""
+    for (position, number), (parameters, why) in spread.inner.items():
+        tensor = graph.operators[position].intermediates[number]
+        yield TensorDecision(tensor, graph.tensors[tensor].name, parameters, None, why)
 
 
 def _conversions(graph: Graph, plan: Plan, input_type: str, output_type: str) -> Iterator[BorderConversion]:

@@ -6,15 +6,17 @@ them one by one, in a process of its own (tensorflow_engine.py), as the converte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import Protocol
 
 import numpy as np
 
 from refquant.errors import InvalidInput
-from refquant.model.graph import Model
-from refquant.program import Program, Value, block_size, execute, prepare, zero_variables
+from refquant.kernels.recurrent_float import FloatLstmParams, observed_float_lstm
+from refquant.model.graph import Array, Model
+from refquant.program import ControlStep, Program, State, Step, Value, block_size, execute, new_state, prepare
 from refquant.quantizer.in_place import Memory, Misread, Sizes, StandIn, as_read
 from refquant.quantizer.observe import Estimator, Observed, observed_tensors
 from refquant.quantizer.samples import Block, Shapes
@@ -52,6 +54,7 @@ class NumpyEngine:
     def __init__(self, model: Model, estimator: Estimator) -> None:
         self._model, self._estimator = model, estimator
         self._lock = Lock()  # threads of an executor share the engine
+        self._state: State | None = None  # of a model that keeps something from one sample to the next
         self._programs: dict[tuple[Shapes, tuple[Misread, ...]], tuple[Program, tuple[StandIn, ...]]] = {}
 
     def block_samples(self, shapes: Shapes) -> int:
@@ -74,8 +77,12 @@ class NumpyEngine:
         }
 
     def run(self, block: Block, memory: Memory) -> Observed:
-        """Runs the samples together."""
+        """Runs the samples together, or one by one if the model keeps something from one to the next."""
         program, stand_ins = self._program(block.shapes, memory.misreads)
+        if program.stateful:
+            observed = self._run_in_turn(program, block)
+            memory.apply(observed, stand_ins)
+            return observed
         observed, watched = Observed(), observed_tensors(program.model)
 
         def keep(index: int, value: Value) -> None:
@@ -83,13 +90,40 @@ class NumpyEngine:
                 observed.see(index, value, block.first, block.count, self._estimator)
 
         inputs = {index: Value(array, True) for index, array in block.arrays.items()}
-        variables = {index: Value(array) for index, array in zero_variables(program.model).items()}
         with np.errstate(all="ignore"):
-            for index, value in {**inputs, **variables}.items():
+            for index, value in inputs.items():
                 keep(index, value)
             execute(program, inputs, block.count, keep)
         memory.apply(observed, stand_ins)
         return observed
+
+    def _run_in_turn(self, program: Program, block: Block) -> Observed:
+        """States are read before and after each sample; the values inside LSTMs while they run."""
+        observed, watched = Observed(), observed_tensors(program.model)
+        if self._state is None:
+            self._state = new_state(program.model)
+        for number in range(block.count):
+            sample = block.first + number
+
+            def keep(index: int, value: Value, sample: int = sample) -> None:
+                if index in watched:
+                    observed.see(index, value, sample, 1, self._estimator)
+
+            def look_inside(index: int, array: Array, sample: int = sample) -> None:
+                observed.see(index, Value(array), sample, 1, self._estimator)
+
+            inputs = {index: Value(array) for index, array in block.sample(number).items()}
+            with np.errstate(all="ignore"):
+                for index, value in (*inputs.items(), *self._states()):
+                    keep(index, value)
+                execute(_looked_into(program, look_inside), inputs, 1, keep, self._state)
+                for index, value in self._states():
+                    keep(index, value)
+        return observed
+
+    def _states(self) -> list[tuple[int, Value]]:
+        assert self._state is not None
+        return [(index, Value(array)) for index, array in self._state.variables.items()]
 
     def _program(self, shapes: Shapes, misreads: tuple[Misread, ...]) -> tuple[Program, tuple[StandIn, ...]]:
         key = shapes, misreads
@@ -106,6 +140,23 @@ class NumpyEngine:
         """Forgets the programs."""
         with self._lock:
             self._programs.clear()
+
+
+def _looked_into(program: Program, look_inside: Callable[[int, Array], None]) -> Program:
+    """The program that shows the values of its LSTMs' intermediates: look_inside(tensor, values)."""
+
+    def looked_into(step: Step | ControlStep, tensors: tuple[int, ...]) -> Step | ControlStep:
+        if not isinstance(step, Step) or step.node.op != "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            return step
+
+        def run(params: FloatLstmParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+            return observed_float_lstm(params, arrays, lambda number, values: look_inside(tensors[number], values))
+
+        return replace(step, kernel=replace(step.kernel, run=run))
+
+    operators = program.graph.operators
+    steps = (looked_into(step, operator.intermediates) for step, operator in zip(program.steps, operators, strict=True))
+    return replace(program, steps=tuple(steps))
 
 
 ENGINES: Mapping[str, Callable[[Model, Estimator], Engine]] = {"numpy": NumpyEngine, "tensorflow": TensorFlowEngine}

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from refquant.model.graph import Graph
+from refquant.quantizer.hoisting import Item, constants_as_read
 from refquant.quantizer.parameters import Parameters
 from refquant.quantizer.propagate import (
     Requantization,
@@ -34,8 +35,9 @@ from refquant.quantizer.why import Why
 class Form:
     """One tensor of the new model. `parameters` None: float32, or a type that quantization does not touch.
 
-    `made`: "input", "constant", "operator", "QUANTIZE" or "DEQUANTIZE" (of form `source`). `origin`, of conversions:
-    whether they stand there because of the tensor's own "range" or because parameters "spread" to it.
+    `made`: "input", "constant", "variable" (a state), "intermediate" (a value inside an LSTM), "operator", "QUANTIZE"
+    or "DEQUANTIZE" (of form `source`). `origin`, of conversions: whether they stand there because of the tensor's own
+    "range", because parameters "spread" to it, or as a "pair" that stands there already.
     """
 
     tensor: int
@@ -64,21 +66,37 @@ class Plan:
     """The forms by number (a form's source has a smaller one), what reads and makes them, and what was moved.
 
     `input_origins`: of each graph input, whether its parameters come from its "range", "spread" to it or are not ("").
-    `copies`: of each float constant the forms of its copies, in the order in which they stand there (-1: nothing
-    reads it), and whether the copy has parameters, used or not. `requantize`: by form. `produced`: tensors that are
-    made with other parameters than spread to them, and why: the producer has fixed ones, and readers see the others
-    through a QUANTIZE, or all readers asked for the same others.
+    `constants`: the order of all constants' tensors once the graph has been read, see hoisting.py. `copies`: of each
+    float constant the forms of its copies, in the order in which they stand there (-1: nothing reads it), and whether
+    the copy has parameters, used or not. `in_vain`: what reads a copy with parameters as float32. `requantize`: by
+    form. `produced`: tensors that are made with other parameters than spread to them, and why: the producer has fixed
+    ones, and readers see the others through a QUANTIZE, or all readers asked for the same others.
     `carried`: operators that became int8 as a DEQUANTIZE moved behind them -> the parameters of operand and result.
+    `output_names`: of each graph output the tensor that gives it its name, where that is another.
+    `intermediates`: operator -> the forms of the values inside it. `settled`: weights of LSTM and SVDF operators,
+    number of the value -> its form.
     """
 
     forms: Mapping[int, Form]
     reads: Mapping[Use, int]  # operand or graph output -> form
     results: Mapping[tuple[int, int], int]  # (operator, result) -> form
     input_origins: tuple[str, ...]
+    constants: tuple[Item, ...]
     copies: Mapping[int, list[tuple[int, bool]]]
+    in_vain: frozenset[Use]
     requantize: Mapping[int, Requantize]
     produced: Mapping[int, tuple[Parameters, Why]]
     carried: Mapping[int, Parameters]
+    output_names: tuple[int, ...] = ()
+    intermediates: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    settled: Mapping[int, int] = field(default_factory=dict)
+
+
+def origin_of(value: Value) -> str:
+    """Where conversions at the value come from."""
+    if value.pair is not None:
+        return "pair"
+    return "range" if value.calibrated else "spread"
 
 
 def input_form(plan: Plan, tensor: int) -> int:
@@ -103,10 +121,16 @@ class _Planner:
         self.reads: dict[Use, int] = {}
         self.results: dict[tuple[int, int], int] = {}
         self.copies: dict[int, list[tuple[int, bool]]] = {}
+        self.in_vain: set[Use] = set()
         self.requantize: dict[int, Requantize] = {}
         self.produced: dict[int, tuple[Parameters, Why]] = {}
         self.carried: dict[int, Value] = {}  # operator -> its operand
+        self.intermediates: dict[int, tuple[int, ...]] = {}
+        self.settled: dict[int, int] = {}
         self.carried_parameters: dict[int, Parameters] = {}
+        fed = {value.tensor: value for value in spread.values if value.tensor in graph.inputs}
+        self.input_origins = tuple(self.origin(fed.get(tensor)) for tensor in graph.inputs)
+        self.constants = constants_as_read(graph, spread, "range" in self.input_origins)
         self.carry()
 
     def reads_int8(self, use: Use) -> bool:
@@ -115,10 +139,29 @@ class _Planner:
         return self.is_int8[use.operator] or self.is_carried(use) or self.is_read_as_int8(use)
 
     def is_read_as_int8(self, use: Use) -> bool:
-        """Whether an operator that stays float takes the operand as int8 all the same."""
+        """Whether an operator that stays float takes the operand as int8 all the same.
+
+        The converter goes through the operators from the last to the first and comes to constants at the end, but when
+        copies of a constant become one, it puts off the readers of all but the first. If such a copy is the bias, and
+        stands before the weights, these are float again when their operator's turn comes.
+        """
         if use.operator is None or rule_of(self.graph.operators[use.operator]).always != use.operand:
             return False
-        return is_quantized(self.graph, self.spread.slots[use])
+        weights, bias = self.spread.slots[use], rule_of(self.graph.operators[use.operator]).bias
+        added = None if bias is None else self.spread.slots.get(Use(use.operator, bias.operand))
+        if added is not None and added.constant is not None and added.parameters is None:
+            copies = [value for value in self.spread.values if value.tensor == added.tensor]
+            put_off = added is not min(copies, key=lambda copy: copy.beside)
+            if put_off and self.stands_before(added, weights):
+                return False
+        return is_quantized(self.graph, weights)
+
+    def stands_before(self, constant: Value, other: Value) -> bool:
+        """Whether a constant stands before another one once the graph has been read."""
+        if other.constant is None:
+            return False
+        place, others = (self.constants.index(("constant", value.tensor)) for value in (constant, other))
+        return place < others
 
     def is_carried(self, use: Use) -> bool:
         return use.operator in self.carried
@@ -170,6 +213,8 @@ class _Planner:
         readers = [other for other in together if not self.reads_int8(other)]
         if value.constant is not None or readers != [use]:
             return False
+        if value.pair is not None:
+            return True
         if own_form is not None:
             return is_quantized(self.graph, value)
         if value.producer is None:
@@ -199,8 +244,11 @@ class _Planner:
             for value in by_tensor.get(tensor, ()):
                 self.plan_input(value)
         for values in by_tensor.values():
-            self.plan_constants([value for value in values if value.constant is not None])
+            self.plan_constants([value for value in values if value.constant is not None and not value.settled])
+            self.plan_variables([value for value in values if self.graph.tensors[value.tensor].is_variable])
+        self.plan_settled()
         for position, operator in enumerate(self.graph.operators):
+            self.plan_intermediates(position)
             for number, tensor in enumerate(operator.outputs):
                 if (position, number) in self.spread.results:
                     self.plan_result(self.spread.results[position, number], position, number)
@@ -214,11 +262,15 @@ class _Planner:
             {number: form for number, form in enumerate(self.forms) if used[number]},
             self.reads,
             self.results,
-            tuple(self.origin(value) for tensor in self.graph.inputs for value in by_tensor.get(tensor, [None])),
+            self.input_origins,
+            self.constants,
             self.copies,
+            frozenset(self.in_vain),
             {number: request for number, request in self.requantize.items() if used[number]},
             self.produced,
             self.carried_parameters,
+            intermediates=self.intermediates,
+            settled=self.settled,
         )
 
     # inputs, constants, results
@@ -228,10 +280,10 @@ class _Planner:
             self.read(value.uses, self.form(Form(value.tensor, None, "input")))
             return
         main = value.parameters
-        origin = "range" if value.calibrated else "spread"
+        origin, named = origin_of(value), None if value.pair is None else value.pair[0]
         if self.input_type == "float32":
             raw = self.form(Form(value.tensor, None, "input"))
-            quantized = self.form(Form(value.tensor, main, "QUANTIZE", raw, origin=origin))
+            quantized = self.form(Form(value.tensor, main, "QUANTIZE", raw, origin=origin, named=named))
             self.read_as_outputs(value, quantized)
             self.plan_readers(value, raw, quantized, raw)
         elif self.input_type == "int8":
@@ -240,7 +292,7 @@ class _Planner:
             self.plan_readers(value, None, quantized, None)
         else:
             unsigned = self.form(Form(value.tensor, main, "input", unsigned=True))
-            quantized = self.form(Form(value.tensor, main, "QUANTIZE", unsigned, origin=origin))
+            quantized = self.form(Form(value.tensor, main, "QUANTIZE", unsigned, origin=origin, named=named))
             self.read_as_outputs(value, quantized)
             self.plan_readers(value, unsigned, quantized, None)
 
@@ -264,8 +316,40 @@ class _Planner:
                 as_it_was = self.form(Form(value.tensor, None, "constant")) if as_it_was is None else as_it_was
                 made.append((as_it_was, value.parameters is not None))
                 self.read(others, as_it_was)
+                self.in_vain.update(others if value.parameters is not None else ())
             if not value.uses:
                 made.append((-1, False))
+
+    def plan_settled(self) -> None:
+        """The weights of an LSTM or SVDF, one constant for each operand that reads them."""
+        as_they_were: dict[int, int] = {}
+        for number, value in enumerate(self.spread.values):
+            if not value.settled:
+                continue
+            if self.reads_int8(value.uses[0]):
+                made = self.form(Form(value.tensor, value.parameters, "constant"))
+            else:
+                if value.tensor not in as_they_were:
+                    as_they_were[value.tensor] = self.form(Form(value.tensor, None, "constant"))
+                made = as_they_were[value.tensor]
+            self.settled[number] = made
+            self.read(value.uses, made)
+
+    def plan_variables(self, values: list[Value]) -> None:
+        """A state in the type in which its operator keeps it."""
+        for value in values:
+            int8 = [use for use in value.uses if self.reads_int8(use)]
+            for uses, parameters in ((int8, value.parameters), ([u for u in value.uses if u not in int8], None)):
+                if uses:
+                    self.read(uses, self.form(Form(value.tensor, parameters, "variable")))
+
+    def plan_intermediates(self, position: int) -> None:
+        """The values inside an LSTM, which have their parameters whatever becomes of the operator."""
+        forms = []
+        for number, tensor in enumerate(self.graph.operators[position].intermediates):
+            parameters, _ = self.spread.inner.get((position, number), (None, None))
+            forms.append(self.form(Form(tensor, parameters, "intermediate")))
+        self.intermediates[position] = tuple(forms)
 
     def origin(self, value: Value | None) -> str:
         """Where the value's parameters come from; "" if it has none."""
@@ -275,12 +359,12 @@ class _Planner:
 
     def plan_result(self, value: Value, position: int, number: int) -> None:
         own = [request.parameters for request in self.asked(value) if not request.users]
-        main, origin = value.parameters, "range" if value.calibrated else "spread"
+        main, origin, named = value.parameters, origin_of(value), None if value.pair is None else value.pair[0]
         if self.is_int8[position]:
             assert main is not None
             if not own and self.folds_into_producer(value, position):
-                main = self.fold(value)
-                value = replace(value, parameters=main, requantizations=[])
+                main, calibrated = self.fold(value), self.asked_origin(value) == "range"
+                value = replace(value, parameters=main, requantizations=[], calibrated=calibrated)
             produced = self.form(Form(value.tensor, own[0] if own else main, "operator"))
             self.results[position, number] = produced
             raw = None
@@ -299,11 +383,12 @@ class _Planner:
             produced = self.results[position, number]
             if position not in self.carried:  # a QUANTIZE behind a DEQUANTIZE goes, whatever its parameters
                 first = own[0] if own else main
-                produced = self.form(Form(value.tensor, first, "QUANTIZE", raw, origin="spread" if own else origin))
+                where = ("spread", None) if own else (origin, named)
+                produced = self.form(Form(value.tensor, first, "QUANTIZE", raw, origin=where[0], named=where[1]))
         if own:  # the producer keeps what it asked for; all readers see what was there before
             assert value.why is not None
             self.produced[value.tensor] = own[0], next(r.why for r in self.asked(value) if not r.users)
-            quantized = self.requantized(value, produced, main, (), value.why, origin)
+            quantized = self.requantized(value, produced, main, (), value.why, origin, named)
             self.plan_readers(value, produced, quantized, None)
         else:
             self.plan_readers(value, raw, produced, raw)
@@ -339,20 +424,38 @@ class _Planner:
 
     # readers
 
+    def asked_origin(self, value: Value) -> str:
+        """The origin of the DEQUANTIZE behind the first parameters that readers ask for.
+
+        It is the value's own one, moved there, unless more read the value than ask; then it is a new one.
+        """
+        requests = [request for request in self.asked(value) if request.users]
+        return origin_of(value) if len(value.uses) <= len(requests) else "spread"
+
     def plan_readers(self, value: Value, before: int | None, main: int, raw: int | None) -> None:
         """Lets every reader of the value read its form.
 
         `main`: the int8 form. `before`: what `main` was quantized from (float32, uint8 or other int8), if anything.
-        `raw`: the float32 form, if there is one already.
+        `raw`: the float32 form, if there is one already. Neither is read where conversions stay.
         """
-        for request in self.asked(value):
-            if request.users:
-                form = self.requantized(value, main, request.parameters, tuple(request.users), request.why, "spread")
-                self.read_form(request.users, form, None, None, "spread")
-        origin = "range" if value.calibrated else "spread"
-        self.read_form([use for use in value.uses if use not in self.reads], main, before, raw, origin)
+        if value.pair is not None or value.stays:
+            before = raw = None
+        requests, origin = [request for request in self.asked(value) if request.users], self.asked_origin(value)
+        for request in requests:
+            form = self.requantized(value, main, request.parameters, tuple(request.users), request.why, "spread")
+            self.read_form(request.users, form, None, None, origin if request is requests[0] else "spread")
+        unread = [use for use in value.uses if use not in self.reads]
+        self.read_form(unread, main, before, raw, origin_of(value), value.pair)
 
-    def read_form(self, uses: list[Use], form: int, before: int | None, raw: int | None, origin: str) -> None:
+    def read_form(
+        self,
+        uses: list[Use],
+        form: int,
+        before: int | None,
+        raw: int | None,
+        origin: str,
+        pair: tuple[int, int] | None = None,
+    ) -> None:
         """int8 operators read the form; the others its float32: the raw one, or a DEQUANTIZE of what came before."""
         self.read([use for use in uses if self.reads_int8(use)], form)
         if before is not None and self.forms[before].parameters is not None and not self.forms[before].unsigned:
@@ -368,7 +471,8 @@ class _Planner:
             self.read(others, raw)
             return
         source = form if before is None else before
-        dequantized = Form(self.forms[form].tensor, None, "DEQUANTIZE", source, origin=origin)
+        named = None if pair is None else pair[1]
+        dequantized = Form(self.forms[form].tensor, None, "DEQUANTIZE", source, origin=origin, named=named)
         self.read(others, self.form(dequantized))
 
     def read(self, uses: list[Use], form: int) -> None:
@@ -376,9 +480,16 @@ class _Planner:
             self.reads[use] = form
 
     def requantized(
-        self, value: Value, source: int, parameters: Parameters, users: tuple[Use, ...], why: Why, origin: str
+        self,
+        value: Value,
+        source: int,
+        parameters: Parameters,
+        users: tuple[Use, ...],
+        why: Why,
+        origin: str,
+        named: int | None = None,
     ) -> int:
-        form = self.form(Form(value.tensor, parameters, "QUANTIZE", source, origin=origin))
+        form = self.form(Form(value.tensor, parameters, "QUANTIZE", source, origin=origin, named=named))
         produced, name = self.forms[source].parameters, self.graph.tensors[value.tensor].name
         assert produced is not None
         self.requantize[form] = Requantize(value.tensor, name, produced, parameters, users, why)
@@ -419,7 +530,7 @@ class _Planner:
 
     def used(self) -> list[bool]:
         """Which forms somebody reads, or an input or operator makes; a conversion that nobody reads is dropped."""
-        used = [form.made in ("input", "operator") for form in self.forms]
+        used = [form.made in ("input", "operator", "intermediate") for form in self.forms]
         for form in self.reads.values():
             used[form] = True
         for number in reversed(range(len(self.forms))):  # a form's source comes before it

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from refquant.errors import InvalidInput, NotQuantizable
 from refquant.model.graph import Model
+from refquant.quantizer.accepted import check_float, check_one_graph
 from refquant.quantizer.calibration import Calibration
 from refquant.quantizer.decide import Decision, decide
 from refquant.quantizer.denied import denied_operators
 from refquant.quantizer.propagate import float_operands, in_words, rule_of, spread_parameters
+from refquant.quantizer.recurrent import check_memories, with_intermediates
+from refquant.quantizer.recurrent_parameters import check_ranges
 
 IO_TYPES = ("float32", "int8", "uint8")
 
@@ -18,10 +21,7 @@ OWN_RECIPES = (
     "BIDIRECTIONAL_SEQUENCE_LSTM",
     "BIDIRECTIONAL_SEQUENCE_RNN",
     "FAKE_QUANT",
-    "LSTM",
     "RNN",
-    "SVDF",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM",
     "UNIDIRECTIONAL_SEQUENCE_RNN",
 )
 
@@ -51,17 +51,21 @@ def decide_int8(model: Model, calibration: Calibration, options: Int8Options | N
     """Which tensor gets which parameters, and why. Errors: NotQuantizable, InvalidInput."""
     options = options or Int8Options()
     _check_model(model)
+    check_memories(model)
+    model = with_intermediates(model)
     if not calibration.tensors:
         raise NotQuantizable("the calibration holds no range: the samples gave no number other than NaN")
     denied = denied_operators(model.graph, options.denied_ops, options.denied_names)
-    spread = spread_parameters(model, calibration.for_model(model), options.per_channel, options.per_channel_dense)
+    ranges = calibration.for_model(model)
+    check_ranges(model, ranges)
+    spread = spread_parameters(model, ranges, options.per_channel, options.per_channel_dense)
     decision = decide(model, spread, denied, options.input_type, options.output_type)
     if not options.allow_float:
-        _refuse_float(model, decision)
+        refuse_float(model, decision)
     return decision
 
 
-def _refuse_float(model: Model, decision: Decision) -> None:
+def refuse_float(model: Model, decision: Decision) -> None:
     """NotQuantizable, naming every operator that stays float or whose int8 form LiteRT does not run."""
     float_operators = {f.operator: f"stays float: {f.why}" for f in decision.float_operators}
     without_kernel = {
@@ -78,14 +82,8 @@ def _refuse_float(model: Model, decision: Decision) -> None:
 
 
 def _check_model(model: Model) -> None:
-    graph = model.graph
-    if len(model.graphs) > 1:
-        raise NotQuantizable(f"the model has {len(model.graphs)} subgraphs; only models of one are quantized")
-    for tensor in graph.tensors:
-        if tensor.quantization is not None and tensor.quantization.scale:
-            raise NotQuantizable(f"tensor '{tensor.name}' is quantized already; give the float model")
-    for position, operator in enumerate(graph.operators):
-        if operator.name in ("QUANTIZE", "DEQUANTIZE"):
-            raise NotQuantizable(f"operator {position} ({operator.name}): the model is quantized; give the float model")
+    check_one_graph(model)
+    check_float(model)
+    for position, operator in enumerate(model.graph.operators):
         if operator.name in OWN_RECIPES:
             raise NotQuantizable(f"operator {position} ({operator.name}): its int8 recipe is not built")

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from refquant.model.graph import Graph
 from refquant.quantizer.forms import Form, Plan, input_form
 from refquant.quantizer.propagate import Use, rule_of
+from refquant.quantizer.recurrent import INTERMEDIATE_NAMES
 
+STATE = "tfl.pseudo_qconst"  # the name of a quantized state
 JOINED = "arith.constant"  # the name of a constant that was two or more
 
 
 @dataclass(slots=True)
-class _Names:
+class Names:
     """Unique names: a taken one gets the next free number behind it."""
 
     taken: dict[str, int] = field(default_factory=dict)
@@ -27,28 +29,40 @@ class _Names:
         self.taken[name] = self.taken.get(name, 0) + 1
         return name
 
-    def claim(self, name: str) -> str:
+    def would_be(self, name: str) -> str:
+        """What claim would give."""
         if name not in self.taken:
-            self.taken[name] = 1
             return name
-        while True:
-            number = self.taken[name]
-            self.taken[name] += 1
-            if f"{name}{number}" not in self.taken:
-                self.taken[f"{name}{number}"] = 1
-                return f"{name}{number}"
+        number = self.taken[name]
+        while f"{name}{number}" in self.taken:
+            number += 1
+        return f"{name}{number}"
+
+    def claim(self, name: str) -> str:
+        """The name, with a number behind it if it is taken."""
+        given = self.would_be(name)
+        if given != name:
+            self.taken[name] = int(given[len(name) :]) + 1
+        self.taken[given] = 1
+        return given
 
 
 def form_names(graph: Graph, plan: Plan, order: Sequence[int]) -> dict[int, str]:
     """Inputs and outputs keep their names, even one name for both; then the others claim theirs in order."""
-    names = _Names()
+    names = Names()
     named: dict[int, str] = {}
     inputs = [input_form(plan, tensor) for tensor in graph.inputs]
     outputs = [plan.reads[Use(None, number)] for number in range(len(graph.outputs))]
-    for form, tensor in (*zip(inputs, graph.inputs, strict=True), *zip(outputs, graph.outputs, strict=True)):
+    called_as = plan.output_names or graph.outputs
+    for form, tensor in (*zip(inputs, graph.inputs, strict=True), *zip(outputs, called_as, strict=True)):
         if form not in inputs or form not in named:
             named[form] = names.set(graph.tensors[tensor].name)
     operators, results, joined = _names_of_operators(graph), _names_of_results(graph, plan), _joined_constants(plan)
+    inner = {
+        form: name
+        for forms in plan.intermediates.values()
+        for form, name in zip(forms, INTERMEDIATE_NAMES, strict=False)
+    }
     for absent in _names_of_absent_operands(graph):
         names.claim(absent)
     for number in order:
@@ -57,6 +71,10 @@ def form_names(graph: Graph, plan: Plan, order: Sequence[int]) -> dict[int, str]
             continue
         if number in joined:
             base = JOINED
+        elif form_.made == "variable" and form_.parameters is not None:
+            base = STATE
+        elif form_.made == "intermediate":
+            base = inner[number]
         elif form_.made == "operator":
             base = results[form_.tensor]
         else:
@@ -67,6 +85,8 @@ def form_names(graph: Graph, plan: Plan, order: Sequence[int]) -> dict[int, str]
 
 def _conversion_name(graph: Graph, form: Form) -> str | None:
     """The name of a conversion of no operator's making: because of a range, or at a graph input."""
+    if form.origin == "pair":
+        return None
     if form.made in ("QUANTIZE", "DEQUANTIZE") and (form.origin == "range" or form.tensor in graph.inputs):
         return f"tfl.{form.made.lower()}"
     return None

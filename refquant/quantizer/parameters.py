@@ -9,7 +9,8 @@ tflite/tools/optimize/quantization_utils.cc; checked against TensorFlow 2.21.0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ Float64 = NDArray[np.float64]
 
 INT8_MIN, INT8_MAX = -128, 127
 NARROW = 127  # symmetric weights use [-127, 127], never -128
+INT16_MAX = 32767  # symmetric int16 uses [-32767, 32767]
 BIAS_MAX = INT32_MAX // 2  # the overflow guard keeps biases within this, to leave the accumulator room
 NEAR_ZERO = 1e-6  # float64: a range narrower than this is widened
 SCALE_TOLERANCE = 1e-3  # float64: how far a per-tensor weight scale may be from max|w| / 127 and still count as that
@@ -34,14 +36,16 @@ SCALE_TOLERANCE = 1e-3  # float64: how far a per-tensor weight scale may be from
 class Parameters:
     """What the converter knows of one tensor: scales as the float64 values it computes with (the file holds float32).
 
-    `axis`: the dimension of a per-channel tensor, None per tensor. `narrow`: symmetric within [-127, 127].
+    `axis`: the dimension of a per-channel tensor, None per tensor. `narrow`: symmetric within [-127, 127]. `exact`:
+    constants are quantized with the scales as they are, in float64.
     """
 
-    type: str  # "INT8" or "INT32"
+    type: str  # "INT8", "INT16" or "INT32"
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int | None = None
     narrow: bool = False
+    exact: bool = field(default=False, compare=False)
 
     def quantization(self) -> Quantization:
         """The schema's record: scales rounded to float32."""
@@ -49,6 +53,8 @@ class Parameters:
         return Quantization(scale, self.zero_point, self.axis or 0)
 
     def __str__(self) -> str:
+        if not self.scale:
+            return self.type
         scales, zero_points = [np.float32(s) for s in self.scale], sorted(set(self.zero_point))
         scale = str(scales[0]) if self.axis is None else f"{len(scales)} x [{min(scales)!s} … {max(scales)!s}]"
         where = "" if self.axis is None else f" on dim {self.axis}"
@@ -186,16 +192,40 @@ def quantize_weights_per_tensor(values: Array, parameters: Parameters) -> Array:
 
 
 def quantize_bias(values: Array, parameters: Parameters) -> Array:
-    """round(f32(b * f32(1 / f64(s)))), limited to [-(2^31 - 1), 2^31 - 1]."""
+    """round(f32(b * f32(1 / f64(s)))), limited to [-(2^31 - 1), 2^31 - 1]; s of the first if one bias is for all."""
+    reciprocal = _reciprocal(parameters)
+    if values.size == 1:
+        reciprocal = reciprocal[:1]
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = values.astype(np.float32) * _shaped(reciprocal, parameters, values.ndim)
+    with np.errstate(invalid="ignore"):  # infinite where the scale is next to nothing
+        return np.clip(round_half_away(scaled), -INT32_MAX, INT32_MAX).astype(np.int32)
+
+
+def quantize_exact(values: Array, parameters: Parameters) -> Array:
+    """round(f64(w / s + zero point)), limited to the type's range, int8 or int32 (to [-127, 127] if narrow)."""
+    if parameters.type == "INT8":
+        return quantize_affine(values, parameters)
+    scale = np.asarray(parameters.scale, np.float64)
+    scale = _shaped(scale[:1] if values.size == 1 else scale, parameters, values.ndim)
+    return np.clip(round_half_away(values.astype(np.float64) / scale), -INT32_MAX - 1, INT32_MAX).astype(np.int32)
+
+
+def quantize_int16(values: Array, parameters: Parameters) -> Array:
+    """round(f32(w * f32(1 / f64(s)))), limited to [-32767, 32767]."""
     with np.errstate(over="ignore", under="ignore"):
         scaled = values.astype(np.float32) * _shaped(_reciprocal(parameters), parameters, values.ndim)
-    return np.clip(round_half_away(scaled), -INT32_MAX, INT32_MAX).astype(np.int32)
+    return np.clip(round_half_away(scaled), -INT16_MAX, INT16_MAX).astype(np.int16)
 
 
 def data_rule(parameters: Parameters) -> str:
     """The name in DATA_RULES of the rule by which a constant with these parameters gets its integers."""
+    if parameters.exact:
+        return "exact"
     if parameters.type == "INT32":
         return "bias"
+    if parameters.type == "INT16":
+        return "int16"
     if not parameters.narrow:
         return "affine"
     return "weights per tensor" if parameters.axis is None else "weights per channel"
@@ -206,4 +236,18 @@ DATA_RULES = {
     "weights per tensor": quantize_weights_per_tensor,
     "bias": quantize_bias,
     "affine": quantize_affine,
+    "int16": quantize_int16,
+    "exact": quantize_exact,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """How constants get parameters: any from its values, weights from values and axis, a bias from factors and rank."""
+
+    constant: Callable[[Array], Parameters]
+    weights: Callable[[Array, int | None], Parameters]
+    bias: Callable[[tuple[Parameters, Parameters], int], Parameters]
+
+
+NARROWED = Arithmetic(constant_parameters, weight_parameters, bias_parameters)  # scales are float32 at every step

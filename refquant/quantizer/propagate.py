@@ -9,7 +9,7 @@ Source: google-ai-edge/LiteRT, tflite/converter/quantization/common/quantization
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +17,19 @@ import numpy as np
 from refquant.errors import NotQuantizable
 from refquant.model.graph import Array, Graph, Model, Operator
 from refquant.quantizer.parameters import (
+    NARROWED,
+    Arithmetic,
     Parameters,
     activation_parameters,
-    bias_parameters,
-    constant_parameters,
     guard_bias,
-    weight_parameters,
+)
+from refquant.quantizer.recurrent import Operand, recipe_of
+from refquant.quantizer.recurrent_parameters import (
+    Memory,
+    Settled,
+    derivation,
+    derived_parameters,
+    settled_memory,
 )
 from refquant.quantizer.rules import OP_RULES, PER_TENSOR, OpRule
 from refquant.quantizer.why import Why, called
@@ -50,6 +57,21 @@ class Requantization:
     why: Why
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The parameters that a tensor has from the first, and why.
+
+    `pair`: the results of the QUANTIZE and the DEQUANTIZE that stand behind it in the model already, if they do. Those
+    stay, where conversions that were put there because of a range go again if an operator reads float32. `stays`: so do
+    those of an activation that an LSTM or SVDF reads.
+    """
+
+    parameters: Parameters
+    why: Why
+    pair: tuple[int, int] | None = None
+    stays: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Value:
     """A float tensor while parameters spread: a constant that several operators read may become several values."""
@@ -61,6 +83,9 @@ class Value:
     uses: list[Use] = field(default_factory=list)  # in the order in which the converter pushes them
     parameters: Parameters | None = None
     calibrated: bool = False  # its parameters come from its own range and never change
+    settled: bool = False  # weights of an LSTM or SVDF, with their parameters before anything spreads
+    pair: tuple[int, int] | None = None  # as in Given
+    stays: bool = False  # as in Given
     unread: bool = False  # it has a range of its own, but nothing reads it
     why: Why | None = None  # of the parameters
     requantizations: list[Requantization] = field(default_factory=list)
@@ -68,11 +93,15 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The result: every value with what it got. `slots`: which value each float operand reads."""
+    """The result: every value with what it got. `slots`: which value each float operand reads.
+
+    `inner`: (operator, intermediate) -> the parameters of a value inside an LSTM, and why.
+    """
 
     values: tuple[Value, ...]
     slots: Mapping[Use, Value]
     results: Mapping[tuple[int, int], Value]  # (operator, result) -> value
+    inner: Mapping[tuple[int, int], Settled] = field(default_factory=dict)
 
 
 def rule_of(operator: Operator) -> OpRule:
@@ -95,6 +124,19 @@ def is_quantized(graph: Graph, value: Value) -> bool:
     if value.parameters is None:
         return False
     return value.calibrated or value.producer is None or is_worked(graph.operators[value.producer])
+
+
+def derived_operands(operator: Operator) -> tuple[Operand, ...]:
+    """The biases of an LSTM or SVDF that are there."""
+    recipe = recipe_of(operator)
+    operands = () if recipe is None else recipe.operands
+    return tuple(o for o in operands if o.bits == 32 and o.slot < len(operator.inputs) and operator.inputs[o.slot] >= 0)
+
+
+def is_bias(operator: Operator, slot: int) -> bool:
+    """Whether the operator's operand is a bias."""
+    bias = rule_of(operator).bias
+    return (bias is not None and bias.operand == slot) or any(o.slot == slot for o in derived_operands(operator))
 
 
 def is_worked(operator: Operator) -> bool:
@@ -171,8 +213,8 @@ def _constants(model: Model) -> dict[int, Array]:
     return constants
 
 
-def _values(model: Model, kept: frozenset[int], ranges: Mapping[int, Range]) -> Spread:
-    """One value per float tensor, constants of equal shape and content being one, with the kept ranges' parameters."""
+def _values(model: Model, given: Mapping[int, Given], ranges: Container[int]) -> Spread:
+    """One value per float tensor, constants of equal shape and content being one. ranges: the tensors that have one."""
     graph, constants, producer = model.graph, _constants(model), _producers(model.graph)
     by_tensor: dict[int, Value] = {}
     by_content: dict[tuple[tuple[int, ...], bytes], Value] = {}
@@ -184,17 +226,16 @@ def _values(model: Model, kept: frozenset[int], ranges: Mapping[int, Range]) -> 
         if tensor in by_tensor:
             return by_tensor[tensor]
         constant = constants.get(tensor)
-        content = None if constant is None else (constant.shape, constant.tobytes())
+        content = None if constant is None or tensor in given else (constant.shape, constant.tobytes())
         if content is not None and content in by_content:
             by_tensor[tensor] = by_content[content]
             return by_content[content]
         value = Value(tensor, producer.get(tensor), constant)
         if content is not None:
             by_content[content] = value
-        if tensor in kept:
-            value.parameters, value.calibrated = _calibrated(graph, tensor, ranges[tensor]), True
-            low, high = map(np.float32, ranges[tensor])
-            value.why = Why("calibrated", f"calibrated: the range [{low!s}, {high!s}]", None, (tensor,))
+        if tensor in given:
+            value.parameters, value.why, value.pair = given[tensor].parameters, given[tensor].why, given[tensor].pair
+            value.calibrated, value.stays = True, given[tensor].stays
         by_tensor[tensor] = value
         values.append(value)
         return value
@@ -213,8 +254,8 @@ def _values(model: Model, kept: frozenset[int], ranges: Mapping[int, Range]) -> 
         if tensor in by_tensor or tensor in constants:
             value_of(tensor)
             reads.setdefault(tensor, []).append(Use(None, number))
-    for tensor in ranges.keys() & by_tensor.keys() - reads.keys():
-        by_tensor[tensor].unread = True
+    for tensor in by_tensor.keys() - reads.keys():
+        by_tensor[tensor].unread = tensor in ranges
     for tensor, uses in reads.items():
         _take_uses(by_tensor[tensor], uses, tensor in ranges)
     for value in values:
@@ -249,9 +290,11 @@ def _commutative_first(graph: Graph, uses: list[Use]) -> list[Use]:
     return touched + [use for use in uses if use not in touched]
 
 
-def _calibrated(graph: Graph, tensor: int, limits: Range) -> Parameters:
+def _calibrated(graph: Graph, tensor: int, limits: Range) -> Given:
+    low, high = map(np.float32, limits)
+    why = Why("calibrated", f"calibrated: the range [{low!s}, {high!s}]", None, (tensor,))
     try:
-        return activation_parameters(*limits)
+        return Given(activation_parameters(*limits), why)
     except NotQuantizable as error:
         raise NotQuantizable(f"tensor '{graph.tensors[tensor].name}': {error}") from None
 
@@ -262,10 +305,13 @@ def _calibrated(graph: Graph, tensor: int, limits: Range) -> Parameters:
 class _Worklist:
     """The converter's stack of operators and constants, and the rules by which one sets its neighbours' parameters."""
 
-    def __init__(self, graph: Graph, spread: Spread, per_channel: bool, per_channel_dense: bool) -> None:
-        self.graph = graph
+    def __init__(
+        self, graph: Graph, spread: Spread, per_channel: bool, per_channel_dense: bool, arithmetic: Arithmetic
+    ) -> None:
+        self.graph, self.arithmetic = graph, arithmetic
         self.per_channel, self.per_channel_dense = per_channel, per_channel_dense
         self.values, self.slots, self.results = list(spread.values), dict(spread.slots), spread.results
+        self.inner = spread.inner
         self.weights: dict[
             Value, Use | None
         ] = {}  # constants with a range of their own -> their use as weights, if any
@@ -280,11 +326,13 @@ class _Worklist:
         for value in list(self.values):
             if value.constant is None or not value.constant.size or not np.isfinite(value.constant.flat[0]):
                 continue
+            if value.calibrated:
+                continue
             several = len(value.uses) > 1
             for use in list(value.uses):
                 rule = NO_RULE if use.operator is None else rule_of(self.graph.operators[use.operator])
-                is_bias = rule.bias is not None and rule.bias.operand == use.operand
-                if not is_bias and not rule.same_scale:
+                bias = use.operator is not None and is_bias(self.graph.operators[use.operator], use.operand)
+                if not bias and not rule.same_scale:
                     is_weight = rule.weights is not None and rule.weights.operand == use.operand
                     if self.weights.get(value) is None:
                         self.weights[value] = use if is_weight else None
@@ -309,7 +357,7 @@ class _Worklist:
                 self._set_constant(item)
             else:
                 self._visit(item)
-        return Spread(tuple(self.values), self.slots, self.results)
+        return Spread(tuple(self.values), self.slots, self.results, self.inner)
 
     def _visit(self, position: int) -> None:
         operator = self.graph.operators[position]
@@ -330,6 +378,8 @@ class _Worklist:
                 self._set_result(value, fixed, Why("fixed", f"fixed by {in_words(self.graph, position)}", position))
         if rule.bias is not None and rule.quantizable:
             self._set_bias(position, rule)
+        for operand in derived_operands(operator):
+            self._set_derived(position, operand)
 
     def _results(self, position: int) -> Iterator[Value]:
         for number in range(len(self.graph.operators[position].outputs)):
@@ -367,7 +417,8 @@ class _Worklist:
         if value.parameters is not None and not override:
             for asked in value.requantizations:
                 if asked.parameters == parameters:
-                    asked.users.append(use)
+                    if asked.users:  # else the producer asked, for all readers
+                        asked.users.append(use)
                     return
             value.requantizations.append(Requantization(parameters, [use], why))
             return
@@ -394,7 +445,7 @@ class _Worklist:
         use = self.weights[value]
         if use is None:
             why = Why("constant", "the range of the constant's values, zero included", None, (value.tensor,))
-            self._set_result(value, constant_parameters(value.constant), why)
+            self._set_result(value, self.arithmetic.constant(value.constant), why)
             return
         assert use.operator is not None
         operator = self.graph.operators[use.operator]
@@ -404,7 +455,7 @@ class _Worklist:
         per_channel = self.per_channel and rule.axis != PER_TENSOR and (self.per_channel_dense or not dense)
         if per_channel and rule.axis >= value.constant.ndim:
             return
-        parameters = weight_parameters(value.constant, rule.axis if per_channel else None)
+        parameters = self.arithmetic.weights(value.constant, rule.axis if per_channel else None)
         how = f"one scale per index of dim {rule.axis}" if per_channel else "one scale"
         text = f"weights of {in_words(self.graph, use.operator)}: {how}, max |w| / 127"
         self._set_result(value, parameters, Why("weights", text, use.operator, (value.tensor,)))
@@ -424,11 +475,10 @@ class _Worklist:
                 self.done.discard(position)
                 return
             rank = 1 if bias.constant is None else bias.constant.ndim
-            parameters = bias_parameters((known[0], known[1]), rank)
+            parameters = self.arithmetic.bias((known[0], known[1]), rank)
         channels = len(parameters.scale)
-        shape = () if bias.constant is None else bias.constant.shape
-        if bias.constant is not None and channels > 1 and (shape[-1:] != (channels,) or bias.constant.size != channels):
-            where = in_words(self.graph, position)
+        if bias.constant is not None and not _fits(bias.constant, channels):
+            where, shape = in_words(self.graph, position), bias.constant.shape
             raise NotQuantizable(f"{where}: its bias has shape {shape}, its weights have {channels} channels")
         read = tuple(value.tensor for value in factors if value is not None)
         product = " times ".join(f"the scale of {called(self.graph.tensors[tensor].name)}" for tensor in read)
@@ -442,6 +492,27 @@ class _Worklist:
         guard = f"the scale{of} raised, as |bias| would exceed 2^30 - 1 steps"
         self._set_operand(use, guarded[0], Why("bias", f"{text}; {guard}", position, read, raised))
         self._raise_weights(position, rule, guarded[1], guard, raised)
+
+    def _set_derived(self, position: int, operand: Operand) -> None:
+        """A bias of an LSTM or SVDF: the product of the scales it follows from, once all are known."""
+        use = Use(position, operand.slot)
+        if use not in self.slots:
+            return
+        factors = [self.slots.get(Use(position, factor)) for factor in operand.factors]
+        known = [value.parameters for value in factors if value is not None and value.parameters is not None]
+        inside = all((position, number) in self.inner for number in operand.intermediates)
+        if self.slots[use].parameters is None and (len(known) != len(factors) or not inside):
+            self.done.discard(position)
+            return
+        parameters = self.slots[use].parameters
+        read = tuple(value.tensor for value in factors if value is not None)
+        if parameters is None:
+            factor = operand.factor
+            for number in operand.intermediates:
+                factor *= self.inner[position, number][0].scale[0]
+            parameters = derived_parameters(known, factor)
+            read += tuple(self.graph.operators[position].intermediates[number] for number in operand.intermediates)
+        self._set_operand(use, parameters, derivation(self.graph, position, operand, read))
 
     def _raise_weights(
         self, position: int, rule: OpRule, parameters: Parameters, guard: str, raised: tuple[int, ...]
@@ -465,11 +536,16 @@ class _Worklist:
         weights = self.slots.get(Use(position, rule.weights.operand))
         other = [operand for operand in rule.bias.factors if operand != rule.weights.operand]
         input_ = self.slots.get(Use(position, other[0]))
-        if weights is None or weights.constant is None or weights.parameters is None:
+        if weights is None or weights.constant is None or weights.parameters is None or weights.calibrated:
             return None
         if input_ is None or input_.parameters is None:
             return None
         return guard_bias(bias.constant, parameters, input_.parameters, weights.parameters)
+
+
+def _fits(bias: Array, channels: int) -> bool:
+    """One scale for all elements, one element for all scales, or as many along the last dimension as scales."""
+    return channels == 1 or bias.size == 1 or bias.shape[-1:] == (bias.size,) == (channels,)
 
 
 def spread_parameters(
@@ -488,4 +564,31 @@ def spread_parameters(
     }
     read = {tensor for operator in graph.operators for tensor in operator.inputs} | {*graph.outputs}
     kept = drop_redundant_ranges(graph, observed) & read  # a range that nothing reads still makes others redundant
-    return _Worklist(graph, _values(model, kept, observed), per_channel, per_channel_dense).run()
+    memory = settled_memory(model, kept, observed, ranges)
+    given = {t: _calibrated(graph, t, memory.ranges[t]) for t in sorted(kept) if t not in memory.tensors}
+    given |= {t: Given(*settled, stays=not graph.tensors[t].is_variable) for t, settled in memory.tensors.items()}
+    values = _with_memory(_values(model, given, observed), memory)
+    return _Worklist(graph, values, per_channel, per_channel_dense, NARROWED).run()
+
+
+def _with_memory(spread: Spread, memory: Memory) -> Spread:
+    """Each use of a constant as weights of an LSTM or SVDF as a value of its own, with its parameters."""
+    values, slots = list(spread.values), dict(spread.slots)
+    for (position, slot), (parameters, why) in memory.weights.items():
+        use = Use(position, slot)
+        whole = slots[use]
+        whole.uses.remove(use)
+        slots[use] = Value(
+            whole.tensor, None, whole.constant, 0, [use], parameters, calibrated=True, settled=True, why=why
+        )
+        values.append(slots[use])
+    unused = {value for value in values if value.constant is not None and not value.uses}
+    return Spread(tuple(value for value in values if value not in unused), slots, spread.results, memory.inner)
+
+
+def spread_given(model: Model, given: Mapping[int, Given], arithmetic: Arithmetic, per_channel_dense: bool) -> Spread:
+    """Every value of the main graph with the parameters it gets, given those of some tensors, none of them redundant.
+
+    Errors: NotQuantizable for a constant that is not finite.
+    """
+    return _Worklist(model.graph, _values(model, given, given), True, per_channel_dense, arithmetic).run()

@@ -69,6 +69,7 @@ FREE = OpRule()  # every real operand and result has its own range
 FREE_V1 = OpRule(version=1)
 COMPARED = OpRule(inputs=(0, 1), outputs=())  # the result is bool
 PAIR = OpRule(inputs=(0, 1))
+MEMORY = OpRule(version=1)
 SAME = OpRule(same_scale=True)
 SAME_V1 = OpRule(same_scale=True, version=1)
 SAME_V3 = OpRule(same_scale=True, version=3)
@@ -166,6 +167,10 @@ OP_RULES: Mapping[str, OpRule] = MappingProxyType(
         "SUB": PAIR,
         "SUM": FREE,
         "UNIQUE": FREE_V1,
+        # with a memory: see recurrent.py for their weights, biases and states
+        "LSTM": MEMORY,
+        "SVDF": OpRule(version=3),
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": MEMORY,
     }
 )
 

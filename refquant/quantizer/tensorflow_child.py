@@ -27,7 +27,7 @@ from refquant.model import read_model
 from refquant.model.graph import DTYPES, Array, Model
 from refquant.program import Value
 from refquant.quantizer.in_place import Memory, Misread, Sizes, StandIn, as_read, placement
-from refquant.quantizer.observe import Estimator, Observed, observed_tensors
+from refquant.quantizer.observe import Estimator, MinMax, Observed, observed_tensors
 from refquant.quantizer.samples import Block, Shapes
 
 THREADS = 4
@@ -71,6 +71,7 @@ class Runner:
     def __init__(self, data: bytes, estimator: Estimator, tell: Tell) -> None:
         self._data, self._model, self._estimator, self._tell = data, read_model(data), estimator, tell
         self._running: dict[tuple[Misread, ...], Interpreted] = {}
+        self._calibrator: Any = None
 
     def sizes(self, block: Block) -> Sizes:
         """Bytes of every computed tensor. Only where memory is made while operators run, the first sample is run."""
@@ -83,6 +84,8 @@ class Runner:
 
     def run(self, block: Block, memory: Memory) -> Observed:
         """What the samples show."""
+        if any(operator.intermediates for operator in self._model.graph.operators):
+            return self._calibrate(block)
         if memory.misreads not in self._running:
             model, stand_ins = as_read(self._model, memory.misreads)
             data = model.to_bytes() if memory.misreads else self._data
@@ -97,6 +100,38 @@ class Runner:
                 observed.see(tensor, Value(array), block.first + number, 1, self._estimator)
         memory.apply(observed, interpreted.stand_ins)
         return observed
+
+    def _calibrate(self, block: Block) -> Observed:
+        """What TensorFlow's calibrator has seen so far. It alone sees the values inside an LSTM."""
+        if self._calibrator is None:
+            self._calibrator = calibrator_of(self._data)
+            shapes = ", ".join(map(str, block.shapes))
+            with told("model", f"TensorFlow cannot run the model on samples of shape {shapes}"):
+                self._calibrator.Prepare([list(shape) for shape in block.shapes])
+        for number in range(block.count):
+            sample = block.first + number
+            self._tell("sample", sample)
+            arrays = block.sample(number)
+            with told("sample", f"sample {sample}: TensorFlow stops"):
+                self._calibrator.FeedTensor([arrays[index] for index in self._model.graph.inputs])
+        with told("model", "TensorFlow's calibrator fails"):
+            calibrated = read_model(bytes(self._calibrator.Calibrate()))
+        observed, last = Observed(), block.first + block.count - 1
+        for index, tensor in enumerate(calibrated.graph.tensors):
+            q = tensor.quantization
+            if q is not None and q.min and q.max:
+                if not (math.isfinite(q.min[0]) and math.isfinite(q.max[0])):
+                    observed.infinite[index] = last
+                observed.observations[index] = MinMax(q.min[0], q.max[0], last)
+        return observed
+
+
+def calibrator_of(data: bytes) -> Any:
+    """TensorFlow's calibrator of the model. Errors: Failed."""
+    from tensorflow.lite.python.optimize import calibrator
+
+    with told("model", "TensorFlow refuses the model"):
+        return calibrator.Calibrator(data)._calibrator
 
 
 class Interpreted:

@@ -26,7 +26,7 @@ from refquant.errors import InvalidInput, RefquantError, UnsupportedModel
 from refquant.model.graph import Model
 from refquant.model.validation import operator_place
 from refquant.quantizer.in_place import Memory, Sizes
-from refquant.quantizer.observe import Estimator, Observed
+from refquant.quantizer.observe import Estimator, MinMax, Observed
 from refquant.quantizer.samples import Block, Shapes
 
 MISSING = "engine='tensorflow' needs TensorFlow, which is not installed: pip install 'refquant[tensorflow]'"
@@ -35,7 +35,6 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 CHATTER = ("I0000", "W0000", "INFO", "WARNING")  # how lines begin that tell of no fault
 BLOCK_BYTES = 16 << 20  # samples that are handed over together hold no more than this, or are one
 BLOCK_SAMPLES = 32
-LOOKED_INTO = ("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 FAILURES = {"model": UnsupportedModel, "sample": InvalidInput}
 
 
@@ -46,9 +45,12 @@ class TensorFlowEngine:
         if importlib.util.find_spec("tensorflow") is None:
             raise InvalidInput(MISSING)
         for position, operator in enumerate(model.graph.operators):
-            if operator.name in LOOKED_INTO:
+            if operator.intermediates and estimator is not MinMax:
                 place = operator_place(0, position, operator)
-                raise UnsupportedModel(f"{place}: the converter measures inside this operator, which is not built")
+                raise UnsupportedModel(
+                    f"{place}: TensorFlow tells of the values inside this operator the smallest and the largest only; "
+                    "for another estimator calibrate with engine='numpy'"
+                )
         self._model, self._estimator = model, estimator
         self._token = secrets.token_hex(8)
         self._lock, self._children = Lock(), list[_Child]()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from refquant.arithmetic import fast_functions
-from refquant.arithmetic.float_product import add_blas_product, blas_product
+from refquant.arithmetic.float_product import add_blas_product, blas_product, blas_product_and_total
 from refquant.runtimes.tflite_ref import TFLITE_REF
 
 FAST_FLOAT = replace(
@@ -21,6 +21,8 @@ FAST_FLOAT = replace(
         "ELU.function": fast_functions.elu,
         "EXP.function": np.exp,
         "LOG.function": np.log,
+        "LSTM.add_product": blas_product_and_total,
+        "RNN.add_product": blas_product_and_total,
         "LOGISTIC.function": fast_functions.logistic,
         "POW.function": np.power,
         "SIN.function": np.sin,

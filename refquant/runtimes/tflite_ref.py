@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from refquant.arithmetic.affine import steps_by_division
+from refquant.arithmetic.eigen_product import add_eigen_product
 from refquant.arithmetic.float_functions import elu, expf, logf, logistic, tanhf
 from refquant.arithmetic.float_product import add_sequential_product, sequential_product
+from refquant.arithmetic.lane_product import add_lane_product
+from refquant.arithmetic.multiplier import (
+    multiply_by_quantized_multiplier,
+    multiply_by_quantized_multiplier_in_vectors,
+)
 from refquant.arithmetic.power import powf
 from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
@@ -59,6 +65,12 @@ TFLITE_REF = Runtime(
         "BATCH_MATMUL.requantizer": DOUBLE_ROUNDING,
         "BATCH_MATMUL.int64_requantizer": INT64_SINGLE_ROUNDING,
         "BATCH_MATMUL.effective_scale": effective_scale_float32_product,
+        "SVDF.requantizer": DOUBLE_ROUNDING,
+        # recurrent
+        "LSTM.add_product": add_eigen_product,
+        "RNN.add_product": add_lane_product,
+        "LSTM.multiply": multiply_by_quantized_multiplier,
+        "LSTM.multiply_peephole": multiply_by_quantized_multiplier_in_vectors,
         # float32 activations that meet int8 weights
         "hybrid.symmetric": quantize_rows_symmetric,
         "hybrid.asymmetric": quantize_rows_asymmetric,

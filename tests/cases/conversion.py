@@ -12,6 +12,8 @@ from models import Case, T, case
 INTEGERS = ("INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "BOOL")
 FLOATS = ("FLOAT16", "FLOAT32", "FLOAT64")
 BITS = (*INTEGERS[:-1], *FLOATS)
+COMPLEX = ("COMPLEX64",)
+EVERY = (*INTEGERS, *FLOATS, *COMPLEX)
 
 HALF = 2.0**-11  # of the last bit of a float16 of 1
 
@@ -125,6 +127,9 @@ def cast(sources: tuple[str, ...], targets: tuple[str, ...]) -> Callable[[np.ran
 
 
 def _any(rng: np.random.Generator, at: tuple[int, ...], type: str) -> np.ndarray:
+    if type == "COMPLEX64":
+        real = _any(rng, at, "FLOAT32")
+        return (real + 1j * np.flip(real)).astype(np.complex64)
     if not type.startswith("FLOAT"):
         return values(rng, at, type)
     powers = 2.0 ** rng.choice([0, 1, 7, 8, 11, 15, 16, 24, 31, 32, 53, 63, 64, 100], at)

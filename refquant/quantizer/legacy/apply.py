@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from refquant.model.graph import Array, Model
-from refquant.quantizer.legacy.arithmetic import Rescaling, Rewriting, rewrite
+from refquant.model.graph import Model
+from refquant.quantizer.legacy.arithmetic import rewritten
 from refquant.quantizer.legacy.decision import Decision
 
 
@@ -23,14 +23,7 @@ def apply(model: Model, decision: Decision) -> Model:
     for index, rules in plan.rewritings.items():
         source = model.buffers[plan.graph.tensors[index].buffer]
         values = np.frombuffer(source, "<f4").reshape(tensors[index].shape)
-        buffers[tensors[index].buffer] = rewritten(values, rules).tobytes()
+        integers = rewritten(values, rules)
+        buffers[tensors[index].buffer] = integers.astype(integers.dtype.newbyteorder("<")).tobytes()
     graph = replace(plan.graph, tensors=tuple(tensors))
     return replace(model, graphs=(graph,), buffers=tuple(buffers), signatures=plan.signatures)
-
-
-def rewritten(values: Array, rules: tuple[Rewriting, ...]) -> Array:
-    """The integers of a constant, by one rule after the other; little-endian."""
-    for rule in rules:
-        assert isinstance(rule, Rescaling) == (values.dtype.kind == "i")
-        values = rewrite(values, rule)
-    return values.astype(values.dtype.newbyteorder("<"))

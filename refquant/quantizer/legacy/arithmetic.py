@@ -9,8 +9,9 @@ checked against TensorFlow 2.21.0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -30,10 +31,15 @@ INT16_MAX = 32767  # symmetric int16 uses [-32767, 32767], never -32768
 INT10_MAX = 512  # SVDF's time weights in int16
 
 f32 = np.float32
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def _floats(values: Any) -> tuple[float, ...]:
     return tuple(map(float, np.atleast_1d(values)))
+
+
+def _number(factor: float) -> str:
+    return str(f32(factor)) if factor <= FLOAT32_MAX else str(factor)
 
 
 # activations
@@ -59,6 +65,12 @@ def range_scale(limits: Range, largest: int) -> np.float32:
     """s = max(|min|, |max|) / largest."""
     with np.errstate(under="ignore"):
         return f32(f32(max(abs(limits[0]), abs(limits[1]))) / f32(largest))
+
+
+def power_of_two_scale(limits: Range) -> float:
+    """s = 2^n / 32768, n the least of 0 to 10 with 2^n >= max(|min|, |max|), or 10."""
+    largest = max(abs(limits[0]), abs(limits[1]))
+    return min((2.0**n for n in range(11) if 2.0**n >= largest), default=2.0**10) / (INT16_MAX + 1)
 
 
 def product_scale(scales: tuple[float, ...]) -> float:
@@ -131,15 +143,18 @@ class Loop:
 
 
 LOWEST, SATURATED = (-1, -1, -1), (-1, 1, 0)
+SATURATING = "saturating"
 
 LOOPS: Mapping[str, Loop] = MappingProxyType(
     {
         "weights": Loop((-1, 1, -1), LOWEST, lanes=8, adds_half=True),  # NeonSymmetricQuantizeFloats, also on x86
         "channels": Loop((0, 0, 0), (0, 0, 0)),  # the lowest byte of the lowest int32
+        "portable": Loop(LOWEST, LOWEST),
         "int16": Loop(LOWEST, LOWEST),
         "bias": Loop(SATURATED, SATURATED),  # the one loop that is written to saturate
         "rescaled": Loop(LOWEST, SATURATED, lanes=16),
         "assigned": Loop(LOWEST, SATURATED, lanes=8),
+        SATURATING: Loop(SATURATED, SATURATED),  # none of the converter's: what the others should do
     }
 )
 
@@ -158,7 +173,7 @@ class Scaling:
     axis: int | None = None
 
     def __str__(self) -> str:
-        factor = str(f32(self.factor[0])) if len(self.factor) == 1 else f"{len(self.factor)} factors"
+        factor = _number(self.factor[0]) if len(self.factor) == 1 else f"{len(self.factor)} factors"
         return f"round(w * {factor}) within {self.limit}"
 
 
@@ -171,7 +186,7 @@ class Shift:
     zero_point: int
 
     def __str__(self) -> str:
-        return f"round(x * {f32(self.factor)}) + {self.zero_point}"
+        return f"round(x * {_number(self.factor)}) + {self.zero_point}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +252,57 @@ def rewrite(values: Array, rule: Rewriting) -> Array:
         return rewrite(_real(values, rule.old), rule.then)
     with np.errstate(all="ignore"):
         if isinstance(rule, Shift):
-            shifted = round_half_away(values * f32(rule.factor)).astype(f32) + f32(rule.zero_point)
+            shifted = round_half_away(_scaled(values, rule)).astype(f32) + f32(rule.zero_point)
             return _limited(shifted, LOOPS[rule.loop], INT8_MIN, INT8_MAX).astype(np.int8)
-        scaled = values * _along(rule.factor, rule.axis, values.ndim, f32)
+        scaled = _scaled(values, rule)
     bound = 2.0**63 if rule.type == "INT64" else 2.0**31
     wraps = rule.loop == "channels"
     return _limited(scaled, LOOPS[rule.loop], -rule.limit, rule.limit, bound, wraps).astype(rule.type.lower())
+
+
+def rewritten(values: Array, rules: Iterable[Rewriting]) -> Array:
+    """The integers of a constant, by one rule after the other."""
+    for rule in rules:
+        assert isinstance(rule, Rescaling) == (values.dtype.kind == "i")
+        values = rewrite(values, rule)
+    return values
+
+
+def is_undefined(values: Array, rule: Rewriting) -> bool:
+    """Whether some result is no int32 where C++ leaves open what that means, or wraps around int8."""
+    if isinstance(rule, Rescaling):
+        return is_undefined(_real(values, rule.old), rule.then)
+    if rule.loop in ("bias", SATURATING):
+        return False
+    with np.errstate(all="ignore"):
+        rounded = round_half_away(_scaled(values, rule))
+        low, high = (-128.0, 128.0) if rule.loop == "channels" else (-(2.0**31), 2.0**31)
+        return not bool(((rounded >= low) & (rounded < high)).all())
+
+
+def saturating(rule: Rewriting, scales: tuple[float, ...]) -> Rewriting:
+    """The rule whose results saturate, by 1 / s where float32 has no such factor."""
+    if isinstance(rule, Rescaling):
+        then = saturating(rule.then, scales)
+        assert not isinstance(then, Rescaling)
+        return replace(rule, then=then)
+    if isinstance(rule, Shift):
+        return replace(rule, loop=SATURATING, factor=_finite(rule.factor, scales[0]))
+    factors = tuple(_finite(factor, scale) for factor, scale in zip(rule.factor, scales, strict=True))
+    return replace(rule, loop=SATURATING, factor=factors)
+
+
+def _finite(factor: float, scale: float) -> float:
+    if math.isfinite(factor):
+        return factor
+    return 1 / float(f32(scale)) if f32(scale) else 0.0
+
+
+def _scaled(values: Array, rule: Scaling | Shift) -> Array:
+    """The values times their factors in float32, or in float64 where float32 has no such factor."""
+    factors, axis = (rule.factor, rule.axis) if isinstance(rule, Scaling) else ((rule.factor,), None)
+    wide = any(math.isfinite(factor) and factor > FLOAT32_MAX for factor in factors)
+    return np.asarray(values * _along(factors, axis, values.ndim, np.float64 if wide else f32))
 
 
 def _real(values: Array, old: Quantization) -> Float32:
@@ -261,7 +321,7 @@ def _along(values: tuple[Any, ...], axis: int | None, rank: int, dtype: Any) -> 
 
 
 def _limited(
-    values: Float32, loop: Loop, low: int, high: int, bound: float = 2.0**31, wraps: bool = False
+    values: Array, loop: Loop, low: int, high: int, bound: float = 2.0**31, wraps: bool = False
 ) -> NDArray[np.int64]:
     """round(x) within [low, high], through int8 if it `wraps`; what is not in [-bound, bound) as the loop does."""
     in_blocks = (np.arange(values.size) < values.size - values.size % loop.lanes).reshape(values.shape)

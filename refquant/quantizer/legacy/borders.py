@@ -44,7 +44,7 @@ def _check(draft: Draft, tensor: int, type_: str, what: str) -> None:
 def _differs(draft: Draft, tensor: int, type_: str) -> bool:
     """Whether the tensor is quantized and the caller wants another type."""
     record = draft.tensors[tensor]
-    return record.type == draft.activation.type != type_ and is_quantized(record)
+    return record.type in (draft.activation.type, "INT8") and record.type != type_ and is_quantized(record)
 
 
 def _outside(draft: Draft, tensor: int, type_: str, what: str) -> int:

@@ -14,13 +14,15 @@ from typing import Any
 
 from refquant.errors import InvalidInput, NotQuantizable
 from refquant.model.graph import Model
+from refquant.quantizer.accepted import check_float, check_one_graph
 from refquant.quantizer.calibration import Calibration
 from refquant.quantizer.decide import FloatOperator
 from refquant.quantizer.denied import denied_operators
 from refquant.quantizer.legacy.activation import ACTIVATION_TYPES, ActivationType
 from refquant.quantizer.legacy.borders import set_border_types
 from refquant.quantizer.legacy.decision import Decision, read_decision
-from refquant.quantizer.legacy.draft import Choices, Draft, has_buffer, in_words, row_of, start, why_float
+from refquant.quantizer.legacy.draft import Choices, Draft, avoid, has_buffer, in_words, row_of, start, why_float
+from refquant.quantizer.legacy.memory import quantize_memories
 from refquant.quantizer.legacy.operands import quantize_biases, quantize_operands_and_results, requantize_operands
 from refquant.quantizer.legacy.ranges import (
     duplicate_biases,
@@ -29,6 +31,8 @@ from refquant.quantizer.legacy.ranges import (
     make_room_for_biases,
     share_ranges_of_variables,
 )
+from refquant.quantizer.legacy.sharing import separate_constants
+from refquant.quantizer.recurrent import check_memories, with_intermediates
 
 BIAS_TYPE_OPS = ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")  # their options name the type of the bias
 
@@ -39,6 +43,7 @@ class LegacyOptions:
 
     `allow_float`: operators without a quantized form stay float, else they are an error, whatever they compute.
     `denied_ops`, `denied_names`: operators of these ops, or that compute tensors of these names, stay float.
+    `reproduce_defects`: those of defects.py are written as TensorFlow writes them, and else avoided.
     """
 
     mode: str = "int8"
@@ -50,6 +55,7 @@ class LegacyOptions:
     bias_type: str | None = None
     denied_ops: tuple[str, ...] = ()
     denied_names: tuple[str, ...] = ()
+    reproduce_defects: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in ACTIVATION_TYPES:
@@ -72,43 +78,35 @@ class LegacyOptions:
         """The options that the steps ask for. Errors: InvalidInput for a denied op or name that there is not."""
         denied = denied_operators(model.graph, self.denied_ops, self.denied_names)
         bias_type = (self.bias_type or self.activation.bias_types[0]).upper()
-        return Choices(self.per_channel, self.per_channel_dense, bias_type, denied)
+        return Choices(self.per_channel, self.per_channel_dense, bias_type, denied, self.reproduce_defects)
 
 
 def decide_legacy(model: Model, calibration: Calibration, options: LegacyOptions | None = None) -> Decision:
     """Which tensor gets which parameters, and why. Errors: NotQuantizable, InvalidInput."""
     options = options or LegacyOptions()
-    _check_model(model)
+    check_one_graph(model)
+    check_float(model)
+    check_memories(model)
+    model = with_intermediates(model)
     draft = start(model, calibration.for_model(model), options.activation, options.choices(model))
     if not draft.steps:  # nothing to do, not even at the borders
         return read_decision(draft, ())
     find_real_operators(draft)
     duplicate_biases(draft)
     floats = _float_operators(draft, options.allow_float)
+    if not options.reproduce_defects:
+        separate_constants(draft)
     fill_ranges(draft)
     make_room_for_biases(draft)
+    quantize_memories(draft)
     share_ranges_of_variables(draft)
     quantize_operands_and_results(draft)
     requantize_operands(draft)
     quantize_biases(draft)
     _set_versions_and_options(draft)
     set_border_types(draft, options.input_type.upper(), options.output_type.upper())
-    _check_buffers(draft)
+    _separate_buffers(draft)
     return read_decision(draft, floats)
-
-
-# what the quantizer refuses
-
-
-def _check_model(model: Model) -> None:
-    if len(model.graphs) > 1:
-        raise NotQuantizable(f"the model has {len(model.graphs)} subgraphs; only models of one are quantized")
-    for tensor in model.graph.tensors:
-        if tensor.quantization is not None and tensor.quantization.scale:
-            raise NotQuantizable(f"tensor '{tensor.name}' is quantized already; give the float model")
-    for position, operator in enumerate(model.graph.operators):
-        if operator.name in ("QUANTIZE", "DEQUANTIZE"):
-            raise NotQuantizable(f"operator {position} ({operator.name}): the model is quantized; give the float model")
 
 
 def _float_operators(draft: Draft, allow_float: bool) -> tuple[FloatOperator, ...]:
@@ -126,10 +124,10 @@ def _float_operators(draft: Draft, allow_float: bool) -> tuple[FloatOperator, ..
     )
 
 
-def _check_buffers(draft: Draft) -> None:
+def _separate_buffers(draft: Draft) -> None:
     """A buffer of two tensors is overwritten for the first and then read again as if it still held floats.
 
-    Zeros survive that, if all that share them need as many bytes.
+    Zeros survive that, if all that share them need as many bytes. Errors: NotQuantizable where defects are reproduced.
     """
     sharing: dict[int, list[int]] = {}
     for tensor in sorted({t for step in draft.steps for t in step.operator.inputs if t >= 0} | {*draft.outputs}):
@@ -139,12 +137,15 @@ def _check_buffers(draft: Draft) -> None:
         if len(tensors) == 1 or not draft.rewritings.keys() & tensors:
             continue
         sizes = {math.prod(draft.tensors[t].shape) * draft.tensors[t].dtype.itemsize for t in tensors}
-        if any(draft.model.buffers[buffer]) or len(sizes) > 1:
-            first, second = (draft.model.graph.tensors[t].name for t in tensors[:2])
-            raise NotQuantizable(
-                f"tensors '{first}' and '{second}' share one buffer; the old quantizer overwrites it for one and then "
-                "reads it as the other's floats. Give each constant a buffer of its own"
-            )
+        if not any(draft.model.buffers[buffer]) and len(sizes) == 1:
+            continue
+        first, second = (draft.model.graph.tensors[t].name for t in tensors[:2])
+        text = f"tensors '{first}' and '{second}' share one buffer; the old quantizer overwrites it for one and then "
+        text += "reads it as the other's floats"
+        if draft.choices.reproduce_defects:
+            raise NotQuantizable(f"{text}. Give each constant a buffer of its own")
+        avoid(draft, "legacy-shared-buffer", None, text, *tensors)
+        draft.own_buffers.update(tensors[1:])
 
 
 # versions and options

@@ -9,6 +9,7 @@ from refquant.model.graph import Graph, Signature
 from refquant.quantizer.decide import BorderConversion, FloatOperator, TensorDecision
 from refquant.quantizer.forms import Requantize
 from refquant.quantizer.legacy.arithmetic import Rewriting, Scaling
+from refquant.quantizer.legacy.defects import Avoided
 from refquant.quantizer.legacy.draft import Draft, is_quantized, quantization_of
 from refquant.quantizer.parameters import Parameters
 from refquant.quantizer.propagate import Use
@@ -35,7 +36,8 @@ class Plan:
 class Decision:
     """Everything `apply` needs, and everything one may want to know, in the words of the MLIR quantizer's Decision.
 
-    Its tensors are those that the float model has too; where a bias was duplicated, `users` tells the copies apart.
+    Its tensors are those that the float model has too; where one was duplicated, `users` tells the copies apart.
+    `avoided`: the defects of the old quantizer that the new model does not have, with their places.
     """
 
     tensors: tuple[TensorDecision, ...]
@@ -43,19 +45,22 @@ class Decision:
     float_operators: tuple[FloatOperator, ...]
     conversions: tuple[BorderConversion, ...]
     plan: Plan
+    avoided: tuple[Avoided, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{t.name}: {t.parameters} ({t.why})" for t in self.tensors]
         lines += [f"requantize {r.name}: {r.produced} -> {r.parameters} ({r.why})" for r in self.requantize]
         lines += [f"{c.op} {c.name}: {c.before} -> {c.after} ({c.why})" for c in self.conversions]
         lines += [f"float: operator {f.operator} ({f.name}): {f.why}" for f in self.float_operators]
+        lines += [f"avoided: {defect}" for defect in self.avoided]
         return "\n".join(lines)
 
 
 def read_decision(draft: Draft, float_operators: tuple[FloatOperator, ...]) -> Decision:
     """What the steps left in the draft."""
     count = len(draft.model.graph.tensors)
-    duplicates = tuple(tensor for tensor in range(count, len(draft.tensors)) if draft.tensors[tensor].buffer)
+    copies = tuple(tensor for tensor in range(count, len(draft.tensors)) if draft.tensors[tensor].buffer)
+    duplicates = (*sorted(draft.own_buffers), *copies)
     graph = replace(
         draft.model.graph,
         tensors=tuple(draft.tensors),
@@ -66,11 +71,12 @@ def read_decision(draft: Draft, float_operators: tuple[FloatOperator, ...]) -> D
     readers = _readers(draft)
     rewritings = {tensor: tuple(rules) for tensor, rules in draft.rewritings.items()}
     return Decision(
-        tuple(_tensors(draft, (*range(count), *duplicates), readers)),
+        tuple(_tensors(draft, (*range(count), *copies), readers)),
         tuple(_requantizations(draft, readers)),
         float_operators,
         tuple(_border_conversions(draft, readers)),
         Plan(graph, tuple(draft.signatures), rewritings, duplicates),
+        tuple(draft.avoided),
     )
 
 

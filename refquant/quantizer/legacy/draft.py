@@ -16,10 +16,20 @@ import numpy as np
 from refquant.errors import NotQuantizable
 from refquant.model.graph import Array, Model, Operator, Quantization, Signature, Tensor
 from refquant.quantizer.legacy.activation import ActivationType
-from refquant.quantizer.legacy.arithmetic import Rewriting
-from refquant.quantizer.legacy.properties import BASIC_LSTM_OPERANDS, OWN_RECIPES, PROPERTIES, Operand, OpProperty
+from refquant.quantizer.legacy.arithmetic import Rescaling, Rewriting, Scaling, is_undefined, rewrite, saturating
+from refquant.quantizer.legacy.defects import Avoided
+from refquant.quantizer.legacy.properties import OpProperty, property_of
+from refquant.quantizer.recurrent import Operand
 from refquant.quantizer.why import Why
 
+# What a loop of arithmetic.py does with results that are no int32.
+DEFECT_OF_LOOP = {
+    "weights": "legacy-wraps-round",
+    "channels": "legacy-wraps-round",
+    "int16": "legacy-limit-turns-round",
+    "rescaled": "legacy-limit-by-place",
+    "assigned": "legacy-limit-by-place",
+}
 VERSIONS = {"QUANTIZE": 1, "DEQUANTIZE": 2}  # of an inserted operator, unless there is one of the op already
 
 
@@ -31,6 +41,7 @@ class Choices:
     per_channel_dense: bool
     bias_type: str  # "INT32" or "INT64"
     denied: Mapping[int, Why]  # operators that stay float
+    reproduce_defects: bool = False  # those of defects.py, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +58,9 @@ class Draft:
 
     `sources`: draft tensor -> the float model's tensor of the same values. `real`: names of operators (of their first
     results) that work on real values. `rewritings`: how a constant's integers follow, one rule after the other. `whys`:
-    why a tensor has its parameters; for what a conversion makes, why that stands there.
+    why a tensor has its parameters; for what a conversion makes, why that stands there. `avoided`: the defects that the
+    new model does not have. `one_scale`: operators whose operands take the parameters of the result, though their row
+    has it the other way round. `own_buffers`: constants that leave a buffer to others.
     """
 
     model: Model
@@ -59,9 +72,13 @@ class Draft:
     outputs: list[int]
     sources: list[int]
     signatures: list[Signature]
+    ranges: Mapping[int, tuple[float, float]]
     real: set[str] = field(default_factory=set)
     rewritings: dict[int, list[Rewriting]] = field(default_factory=dict)
     whys: dict[int, Why] = field(default_factory=dict)
+    avoided: list[Avoided] = field(default_factory=list)
+    one_scale: set[int] = field(default_factory=set)
+    own_buffers: set[int] = field(default_factory=set)
 
 
 def start(
@@ -84,6 +101,7 @@ def start(
         list(graph.outputs),
         list(range(len(tensors))),
         list(model.signatures),
+        ranges,
     )
 
 
@@ -99,9 +117,7 @@ def operator_name(draft: Draft, step: Step) -> str | None:
 
 def row_of(step: Step) -> OpProperty | None:
     """The operator's row of the table, whatever was chosen; None for an op that is never quantized."""
-    if step.operator.name in OWN_RECIPES and len(step.operator.inputs) != BASIC_LSTM_OPERANDS:
-        fail(step, "the ranges inside its gates are not built")
-    return PROPERTIES.get(step.operator.name)
+    return property_of(step.operator)
 
 
 def why_float(draft: Draft, step: Step) -> Why | None:
@@ -148,6 +164,14 @@ def present_operand_of(step: Step, slot: int) -> int:
 def in_words(step: Step) -> str:
     """How messages and reasons name an operator."""
     return f"operator {step.position} ({step.operator.name})"
+
+
+def avoid(draft: Draft, key: str, step: Step | None, text: str, *tensors: int) -> None:
+    """Notes once that the new model does not have a defect here; `tensors` of the draft."""
+    place = (None, "") if step is None else (step.position, step.operator.name)
+    found = Avoided(key, *place, tuple(draft.sources[tensor] for tensor in tensors), text)
+    if found not in draft.avoided:
+        draft.avoided.append(found)
 
 
 def fail(step: Step, reason: str) -> NoReturn:
@@ -205,6 +229,23 @@ def constant(draft: Draft, index: int, step: Step) -> Array:
     return values
 
 
+def defined(
+    draft: Draft, step: Step, index: int, values: Array, rule: Rewriting, scales: tuple[float, ...]
+) -> Rewriting:
+    """The rule, or, where defects are avoided, one that saturates if C++ leaves open what the rule makes of a value."""
+    if draft.choices.reproduce_defects or not is_undefined(values, rule):
+        return rule
+    better = saturating(rule, scales)
+    if np.array_equal(rewrite(values, rule), rewrite(values, better)):
+        return rule
+    then = rule.then if isinstance(rule, Rescaling) else rule
+    factors = then.factor if isinstance(then, Scaling) else (then.factor,)
+    key = DEFECT_OF_LOOP[then.loop] if np.isfinite(factors).all() else "legacy-tiny-weights"
+    text = f"values of its operand '{draft.tensors[index].name}' would leave what {then} is computed in"
+    avoid(draft, key, step, text, index)
+    return better
+
+
 def set_quantization(draft: Draft, index: int, quantization: Quantization, type_: str | None = None) -> None:
     """Gives a tensor parameters, and a type where it takes one. Errors: NotQuantizable if a number is not finite."""
     numbers = (*quantization.scale, *quantization.min, *quantization.max)
@@ -215,6 +256,18 @@ def set_quantization(draft: Draft, index: int, quantization: Quantization, type_
         )
     tensor = draft.tensors[index]
     draft.tensors[index] = replace(tensor, quantization=quantization, type=type_ or tensor.type)
+
+
+def copy_of_constant(draft: Draft, index: int) -> int:
+    """A new tensor with the float values of a constant in a buffer of its own, and the range that the caller gave."""
+    old, source = draft.tensors[index], draft.model.graph.tensors[draft.sources[index]]
+    number = 1 + sum(known == draft.sources[index] for known in draft.sources[len(draft.model.graph.tensors) :])
+    copy = add_tensor(draft, index, f"{source.name}_duplicate_{number}", "FLOAT32")
+    draft.tensors[copy] = replace(draft.tensors[copy], buffer=old.buffer, shape_signature=None)
+    limits = draft.ranges.get(draft.sources[index])
+    if limits is not None:
+        set_quantization(draft, copy, Quantization(min=limits[:1], max=limits[1:]))
+    return copy
 
 
 def add_tensor(draft: Draft, like: int, name: str, type_: str, quantization: Quantization | None = None) -> int:

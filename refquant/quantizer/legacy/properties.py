@@ -10,25 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from refquant.model.graph import Operator
+from refquant.quantizer.recurrent import LSTM_OPS, SVDF, Operand, Recipe, recipe_of
 from refquant.quantizer.rules import Fixed
 
 INT8_ONLY = ("INT8",)
-
-
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """One operand that is quantized.
-
-    `axis`: one scale per index of this dimension, None for one scale. `bits`, of a constant: 8 is [-127, 127] in int8,
-    10 is [-512, 512] in int16, 32 is int32 with the product of the scales of the operands `factors`. `state`: a
-    variable that is quantized where it stands; one of 16 bits becomes int16 with zero point 0.
-    """
-
-    slot: int
-    axis: int | None = None
-    bits: int = 8
-    factors: tuple[int, ...] = ()
-    state: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +28,9 @@ class OpProperty:
     `fixed`: activation type -> the parameters of the result, whatever its range.
     `constants_as_activations`: constant operands become int16 where activations are int16.
     `types`: the activation types for which the op is quantized. `version`: the least operator version afterwards.
+    Where defects are avoided: `forgotten` are operands that must have the result's scale, too, and `outgrows` says that
+    the result may leave the range of the operand whose parameters it copies; `zero_is_code_0`: the kernel writes the
+    code 0 where 0.0 is meant.
     """
 
     operands: tuple[Operand, ...] = ()
@@ -54,6 +43,9 @@ class OpProperty:
     constants_as_activations: bool = False
     types: tuple[str, ...] = ("INT8", "INT16")
     version: int = 2
+    forgotten: tuple[Operand, ...] = ()
+    outgrows: bool = False
+    zero_is_code_0: bool = False
 
 
 # What an op may do with a float result that has no range of its own: the forms that several ops share.
@@ -79,11 +71,7 @@ PROPERTIES: Mapping[str, OpProperty] = MappingProxyType(
         "DEPTHWISE_CONV_2D": OpProperty((X, Operand(1, axis=3)), biases=(2,), version=3),
         "FULLY_CONNECTED": OpProperty((X, Operand(1, axis=0)), biases=(2,), version=4),
         "TRANSPOSE_CONV": OpProperty((Operand(2), Operand(1, axis=0)), biases=(3,), version=3),
-        "SVDF": OpProperty(
-            (X, Y, Operand(2, bits=10), Operand(4, bits=16, state=True), Operand(3, bits=32, factors=(2, 4))),
-            types=INT8_ONLY,
-            version=3,
-        ),
+        "SVDF": OpProperty(SVDF.operands, types=INT8_ONLY, version=3),
         # fixed result
         "SOFTMAX": OpProperty((X,), fixed={"INT8": Fixed(1 / 256, -128), "INT16": Q15}),
         "LOGISTIC": OpProperty((X,), fixed={"INT8": Fixed(1 / 256, -128), "INT16": Q15}),
@@ -107,15 +95,15 @@ PROPERTIES: Mapping[str, OpProperty] = MappingProxyType(
         "MAX_POOL_2D": SAME,
         "MIRROR_PAD": SAME,
         "PAD": SAME,
-        "PADV2": SAME,  # its pad value is no operand here: it stays float
+        "PADV2": OpProperty((X,), same_scale=True, forgotten=(Operand(2),), outgrows=True),  # the pad value stays float
         "REDUCE_MAX": SAME,
         "REDUCE_MIN": SAME,
         "RESHAPE": SAME_V1,
         "RESIZE_BILINEAR": SAME,
         "RESIZE_NEAREST_NEIGHBOR": SAME,
         "REVERSE_V2": SAME_V3,
-        "SCATTER_ND": OpProperty((Y,), same_scale=True, version=1),
-        "SELECT": OpProperty((Y, Operand(2)), same_scale=True, version=1),
+        "SCATTER_ND": OpProperty((Y,), same_scale=True, version=1, zero_is_code_0=True),
+        "SELECT": OpProperty((Y, Operand(2)), same_scale=True, version=1, outgrows=True),  # the second keeps its scale
         "SLICE": SAME,
         "SPACE_TO_BATCH_ND": SAME,
         "SPACE_TO_DEPTH": SAME_INT8,
@@ -123,7 +111,9 @@ PROPERTIES: Mapping[str, OpProperty] = MappingProxyType(
         "SPLIT_V": OpProperty((X,), any_results=True, same_scale=True),
         "SQUEEZE": SAME_V1,
         "STRIDED_SLICE": SAME,
-        "SUM": SAME,  # the table excepts int8 results, but asks while the result is still float
+        "SUM": OpProperty(
+            (X,), same_scale=True, outgrows=True
+        ),  # the table excepts int8 results, but asks while the result is still float
         "TILE": SAME_V3,
         "TRANSPOSE": SAME,
         "UNPACK": OpProperty((X,), any_results=True, same_scale=True, version=1),
@@ -163,6 +153,13 @@ PROPERTIES: Mapping[str, OpProperty] = MappingProxyType(
     }
 )
 
-# Operators with a row in the converter's table that is not built: their gates have ranges of their own.
-OWN_RECIPES = ("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM")
-BASIC_LSTM_OPERANDS = 5  # this form of LSTM has no row and stays float
+
+def property_of(operator: Operator) -> OpProperty | None:
+    """The operator's row; None for one that is never quantized. An LSTM's depends on the operands that are there."""
+    recipe = memory_of(operator)
+    return PROPERTIES.get(operator.name) if recipe is None else OpProperty(recipe.operands, types=INT8_ONLY)
+
+
+def memory_of(operator: Operator) -> Recipe | None:
+    """The recipe of an LSTM, which has values inside that are quantized too; None for others."""
+    return recipe_of(operator) if operator.name in LSTM_OPS else None

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from refquant.model.graph import Quantization
 from refquant.quantizer.legacy.arithmetic import (
     INT16_MAX,
+    Scaling,
     Shift,
     channel_ranges,
     int16_scaling,
@@ -25,7 +28,9 @@ from refquant.quantizer.legacy.draft import (
     Draft,
     Step,
     add_tensor,
+    avoid,
     constant,
+    defined,
     fail,
     has_buffer,
     has_range,
@@ -41,7 +46,9 @@ from refquant.quantizer.legacy.draft import (
     row_of,
     set_quantization,
 )
-from refquant.quantizer.legacy.properties import Operand, OpProperty
+from refquant.quantizer.legacy.properties import OpProperty
+from refquant.quantizer.parameters import NEAR_ZERO
+from refquant.quantizer.recurrent import Operand
 from refquant.quantizer.why import Why
 
 PER_CHANNEL_RANK = 4  # tensors of more dimensions cannot be quantized per channel
@@ -138,11 +145,11 @@ def _fill_range(draft: Draft, step: Step, operand: Operand, index: int) -> None:
             low_, high_ = value_range(values)
             quantization = replace(old, min=(low_,), max=(high_,))
         if quantization.quantized_dimension != (operand.axis or 0):
-            fail(
-                step,
-                f"per tensor, the quantized dimension of '{tensor.name}' is 0, and the old quantizer insists on "
-                f"{operand.axis}: it cannot quantize {step.operator.name} per tensor",
-            )
+            text = f"per tensor, the quantized dimension of '{tensor.name}' is 0, and the old quantizer insists on "
+            text += f"{operand.axis}: it cannot quantize {step.operator.name} per tensor"
+            if draft.choices.reproduce_defects:
+                fail(step, text)
+            avoid(draft, "legacy-depthwise-per-tensor", step, text, index)
         set_quantization(draft, index, quantization)
 
 
@@ -181,15 +188,37 @@ def _make_room(draft: Draft, step: Step, row: OpProperty, bias: int) -> None:
         fail(step, f"{len(q.min)} ranges of weights and {len(values)} biases do not match")
     elif len(q.min) > 1:  # the weights have scales per channel already, from an operator in front
         values = values[: len(q.min)]
-    limits = quantization_of(draft.tensors[input_])
-    input_scale = draft.activation.parameters(limits.min[0], limits.max[0]).scale[0]
-    low, high = widened_for_bias(q.min, q.max, values, input_scale)
+    low, high = widened_for_bias(q.min, q.max, values, parameters_of_range(draft, input_).scale[0])
+    if not draft.choices.reproduce_defects and not np.isfinite((*low, *high)).all():
+        text = f"the range of '{draft.tensors[input_].name}' would make that of the weights infinite"
+        avoid(draft, "legacy-zero-range", step, text, input_)
+        widen(draft, input_)
+        low, high = widened_for_bias(q.min, q.max, values, parameters_of_range(draft, input_).scale[0])
     raised = tuple(i for i, ends in enumerate(zip(low, high, strict=True)) if ends != (q.min[i], q.max[i]))
     if raised:
         of = f" of {len(raised)} of {len(low)} channels" if len(low) > 1 else ""
         text = f"the range{of} widened, as the bias of {in_words(step)} would exceed 2^30 - 1 steps"
         draft.whys[weights] = Why("weights", text, step.position, (draft.sources[weights],), raised)
     set_quantization(draft, weights, replace(q, min=low, max=high))
+
+
+def parameters_of_range(draft: Draft, tensor: int) -> Quantization:
+    """Scale and zero point of an activation. A scale of 0 is a defect: then the range is widened."""
+    q = quantization_of(draft.tensors[tensor])
+    parameters = draft.activation.parameters(q.min[0], q.max[0])
+    if parameters.scale[0] or draft.choices.reproduce_defects:
+        return parameters
+    avoid(draft, "legacy-zero-range", None, f"tensor '{draft.tensors[tensor].name}' would have the scale 0", tensor)
+    widen(draft, tensor)
+    return parameters_of_range(draft, tensor)
+
+
+def widen(draft: Draft, tensor: int, width: float = NEAR_ZERO) -> None:
+    """Gives a tensor the range +-width at least; the present quantizer knows none below +-1e-6."""
+    q = quantization_of(draft.tensors[tensor])
+    end = float(np.float32(width))
+    low, high = min(q.min[0], -end), max(q.max[0], end)
+    set_quantization(draft, tensor, replace(q, min=(low, *q.min[1:]), max=(high, *q.max[1:])))
 
 
 # variables
@@ -231,16 +260,17 @@ def _accesses(draft: Draft) -> list[tuple[Step, int, int]]:
 
 
 def _quantize_assigned_constant(draft: Draft, step: Step, tensor: int, limits: tuple[float, float]) -> None:
-    constant(draft, tensor, step)
+    values = constant(draft, tensor, step)
     old = quantization_of(draft.tensors[tensor])
     if draft.activation.converts_constants:
         scale = float(range_scale(limits, INT16_MAX))
         quantization = Quantization((scale,), (0,), 0, old.min, old.max)
-        draft.rewritings[tensor] = [int16_scaling(scale)]
+        rule: Scaling | Shift = int16_scaling(scale)
     else:
         quantization = draft.activation.parameters(*limits)
         factor, zero_point = reciprocal(quantization.scale[0]), quantization.zero_point[0]
-        draft.rewritings[tensor] = [Shift("assigned", factor, zero_point)]
+        rule = Shift("assigned", factor, zero_point)
+    draft.rewritings[tensor] = [defined(draft, step, tensor, values, rule, quantization.scale)]
     text = f"the range of all that {in_words(step)} and others write to or read from one variable"
     draft.whys[tensor] = Why("calibrated", text, step.position, (draft.sources[tensor],))
     set_quantization(draft, tensor, quantization, draft.activation.type)

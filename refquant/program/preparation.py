@@ -1,0 +1,225 @@
+"""How a graph is prepared: operators are decoded and checked, and multipliers computed, once for many runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from refquant.arithmetic.exact import NARROW, Narrow
+from refquant.errors import InvalidInput, InvalidModel, UnsupportedModel
+from refquant.kernels.kernel import Kernel, Node, Operand, Shape
+from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND
+from refquant.kernels.versions import check_versions
+from refquant.model.graph import Array, Graph, Model, Operator
+from refquant.model.schema import OPTIONS_OF, default_options, zero_options
+from refquant.model.validation import check_quantized_dimensions, operator_place
+from refquant.program.control_flow import CONTROL, Shapes, Site
+from refquant.program.steps import ControlStep, Program, Step, countable, told_with_its_place
+from refquant.runtimes.runtime import Runtime
+
+MAX_DEPTH = 64  # of subgraphs that run inside each other
+MAX_PROGRAMS = 1000  # subgraphs, each with the shapes that it is called with
+
+
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    """What preparing one model needs, and the called subgraphs that it has prepared: (subgraph, shapes) -> program."""
+
+    model: Model
+    runtime: Runtime
+    overflow: str
+    programs: dict[tuple[int, Shapes], Program] = field(default_factory=dict)
+
+    def called(self, subgraph: int, shapes: Shapes, depth: int, place: str) -> Program:
+        """The program of a subgraph that an operator runs with inputs of these shapes."""
+        key = subgraph, shapes
+        if key not in self.programs:
+            if depth > MAX_DEPTH or len(self.programs) >= MAX_PROGRAMS:
+                raise UnsupportedModel(
+                    f"{place}: more than {MAX_DEPTH} subgraphs run inside each other, or one is called with more than "
+                    f"{MAX_PROGRAMS} different shapes"
+                )
+            inputs = zip(self.model.graphs[subgraph].inputs, shapes, strict=True)
+            known = {index: shape for index, shape in inputs if shape is not None}
+            self.programs[key] = _prepare_graph(self, subgraph, known, depth)
+        return self.programs[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of the tensors of one graph while it is prepared."""
+
+    values: dict[int, Array]
+    shapes: dict[int, Shape]
+
+
+def _kernel_for(operator: Operator, operands: Sequence[Operand | None], runtime: Runtime, place: str) -> Kernel:
+    by_type = runtime.kernels.get(operator.name)
+    if by_type is None:
+        name = operator.custom_code if operator.custom_code is not None else operator.name
+        raise UnsupportedModel(f"{place}: the operator {name} is not built for runtime {runtime.name}")
+    index = TYPE_OPERAND.get(operator.name, 0)
+    decider = operands[index] if index < len(operands) else None
+    if decider is None:
+        raise InvalidModel(f"{place}: input {index} is missing")
+    weights = operands[WEIGHT_OPERAND[operator.name] :] if operator.name in WEIGHT_OPERAND else ()
+    type, names = _kernel_type(decider, weights[0] if weights else None)
+    if type not in by_type:
+        raise UnsupportedModel(
+            f"{place}: type {type} of {names} is not built for {operator.name} in runtime {runtime.name}; built are "
+            f"{', '.join(by_type)}"
+        )
+    return by_type[type]
+
+
+def _kernel_type(decider: Operand, weights: Operand | None) -> tuple[str, str]:
+    """(the key of a kernel in the table, the tensors whose types it names)."""
+    if weights is None or weights.type == decider.type:
+        return decider.type, f"tensor '{decider.name}'"
+    return f"{decider.type}x{weights.type}", f"tensors '{decider.name}' and '{weights.name}'"
+
+
+def narrow_named(overflow: str) -> Narrow:
+    """How int32 accumulators are narrowed: "wrap" or "error". InvalidInput for anything else."""
+    if not isinstance(overflow, str) or overflow not in NARROW:
+        raise InvalidInput(f"overflow='{overflow}': must be one of {', '.join(NARROW)}")
+    return NARROW[overflow]
+
+
+def prepare(
+    model: Model,
+    runtime: Runtime,
+    overflow: str = "wrap",
+    input_shapes: Mapping[int, Shape] | None = None,
+    subgraph: int = 0,
+) -> Program:
+    """A graph, the main one unless told otherwise, as steps whose parameters are decoded, checked and computed, as far
+    as shapes allow.
+
+    overflow: "wrap" (int32 accumulators wrap as the runtime's do) or "error". input_shapes: tensor index -> shape, for
+    inputs that were resized. Errors: InvalidModel, UnsupportedModel, naming operator and place.
+    """
+    narrow_named(overflow)
+    check_quantized_dimensions(model)
+    check_versions(model)
+    graph = model.graphs[subgraph]
+    shapes = {index: graph.tensors[index].shape for index in graph.inputs} | dict(input_shapes or {})
+    return _prepare_graph(_Preparation(model, runtime, overflow), subgraph, shapes, 1)
+
+
+def _prepare_graph(preparation: _Preparation, subgraph: int, input_shapes: Mapping[int, Shape], depth: int) -> Program:
+    graph = preparation.model.graphs[subgraph]
+    known = _known_at_first(preparation.model, graph, input_shapes)
+    last_use = {index: len(graph.operators) for index in graph.outputs}
+    steps: list[Step | ControlStep] = []
+    for position, operator in enumerate(graph.operators):
+        place = operator_place(subgraph, position, operator)
+        if operator.name in CONTROL:
+            steps.append(_prepare_control(preparation, graph, operator, place, known, depth))
+        else:
+            steps.append(_prepare_step(preparation, graph, operator, place, known))
+        for index in operator.inputs:
+            last_use[index] = max(last_use.get(index, position), position)
+    stateful = any(isinstance(step, ControlStep) or step.kernel.variable_operands for step in steps)
+    return Program(preparation.model, tuple(steps), known.values, known.shapes, last_use, subgraph, bool(stateful))
+
+
+def _known_at_first(model: Model, graph: Graph, input_shapes: Mapping[int, Shape]) -> _Known:
+    """The constants, and the shapes of inputs, variables and constants."""
+    shapes = dict(input_shapes)
+    shapes.update((index, tensor.shape) for index, tensor in enumerate(graph.tensors) if tensor.is_variable)
+    known: dict[int, Array] = {}
+    computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
+    read = {*graph.outputs, *(index for operator in graph.operators for index in operator.inputs)}
+    for index in sorted(read - {*graph.inputs, -1}):  # what a graph input's buffer holds is never read
+        tensor = graph.tensors[index]
+        value = model.constant(tensor) if tensor.buffer and model.buffers[tensor.buffer] else None
+        if value is None and 0 in tensor.shape and index not in computed and not tensor.is_variable:
+            value = np.zeros(tensor.shape, tensor.dtype)  # a constant without elements has an empty buffer
+        if value is not None:
+            known[index], shapes[index] = value, value.shape
+    return _Known(known, shapes)
+
+
+def _prepare_control(
+    preparation: _Preparation, graph: Graph, operator: Operator, place: str, known: _Known, depth: int
+) -> ControlStep:
+    site = Site(
+        place,
+        preparation.model,
+        graph,
+        operator,
+        _options(operator),
+        tuple(known.shapes.get(index) for index in operator.inputs),
+        lambda subgraph, shapes: preparation.called(subgraph, shapes, depth + 1, place),
+    )
+    with told_with_its_place(place):
+        params, shapes = CONTROL[operator.name].prepare(site)
+    known.shapes.update(
+        (index, shape) for index, shape in zip(operator.outputs, shapes, strict=True) if shape is not None
+    )
+    return ControlStep(place, operator.name, operator.inputs, operator.outputs, params)
+
+
+def _prepare_step(preparation: _Preparation, graph: Graph, operator: Operator, place: str, known: _Known) -> Step:
+    def operand(index: int) -> Operand:
+        tensor = graph.tensors[index]
+        shape = known.shapes.get(index, tensor.shape)
+        return Operand(
+            tensor.name,
+            tensor.type,
+            shape,
+            tensor.quantization,
+            known.values.get(index),
+            tensor.shape_signature,
+            tensor.is_variable,
+        )
+
+    inputs = tuple(None if index < 0 else operand(index) for index in operator.inputs)
+    kernel = _kernel_for(operator, inputs, preparation.runtime, place)
+    node = Node(
+        place,
+        operator.name,
+        _options(operator),
+        inputs,
+        tuple(operand(index) for index in operator.outputs),
+        preparation.runtime.arithmetic,
+        NARROW[preparation.overflow],
+        operator.version,
+        tuple(operand(index) for index in operator.intermediates if index >= 0),
+    )
+    ready = all(
+        index < 0 or (index in known.values if slot in kernel.value_operands else index in known.shapes)
+        for slot, index in enumerate(operator.inputs)
+    )
+    with told_with_its_place(place):
+        params = kernel.prepare(node) if ready else None
+    step = Step(node, kernel, operator.inputs, operator.outputs, params)
+    if params is not None:
+        outputs = zip(operator.outputs, params.output_shapes, strict=True)
+        known.shapes.update((index, countable(shape, place)) for index, shape in outputs if shape is not None)
+        _fold(step, known.values)
+    return step
+
+
+def _options(operator: Operator) -> Mapping[str, Any]:
+    """The operator's options with every field present."""
+    table = operator.options_type or OPTIONS_OF.get(operator.name)
+    if table is None:
+        return operator.options
+    absent = operator.options_type is None and not operator.options
+    return zero_options(table) if absent else {**default_options(table), **operator.options}
+
+
+def _fold(step: Step, known: dict[int, Array]) -> None:
+    """Runs a step whose every input is known, so that later parameters may follow from it (a reshape's new shape)."""
+    not_data = (*step.kernel.value_operands, *step.kernel.shape_operands)
+    data = [index for slot, index in enumerate(step.inputs) if index >= 0 and slot not in not_data]
+    if not step.inputs or not all(index in known for index in data):
+        return
+    arrays = [None if slot in not_data or index < 0 else known[index] for slot, index in enumerate(step.inputs)]
+    with told_with_its_place(step.node.place):
+        known.update(zip(step.outputs, step.kernel.run(step.params, arrays), strict=True))

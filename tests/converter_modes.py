@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import converter_networks
+import recurrent_networks
 
 # mode -> what is set on the converter
 MODES: dict[str, dict[str, Any]] = {
@@ -61,7 +62,10 @@ def _converters(model: Any, folder: str) -> Callable[[], Any]:
     if isinstance(model, Function):
         concrete = tf.function(model.call, input_signature=model.signature).get_concrete_function()
         return lambda: tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
-    tf.lite.TFLiteConverter.from_keras_model(model)._convert_keras_to_saved_model(folder)
+    if type(model).__module__.startswith("tf_keras"):
+        recurrent_networks.save(model, folder)
+    else:
+        tf.lite.TFLiteConverter.from_keras_model(model)._convert_keras_to_saved_model(folder)
     return lambda: tf.lite.TFLiteConverter.from_saved_model(folder)
 
 

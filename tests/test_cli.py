@@ -137,12 +137,17 @@ def test_every_mode_has_a_line_of_help_and_runs(refq, scans: Path, tmp_path: Pat
         model = aware if mode == "qat" else data_file(FLOAT)
         ranges = ["-s", scans] if route.calibrated else []
         output = tmp_path / f"{mode}_{quantizer}.tflite"
-        assert refq("quantize", model, *ranges, "-o", output, "--mode", mode, "--quantizer", quantizer).code == 0
+        result = refq("quantize", model, *ranges, "-o", output, "--mode", mode, "--quantizer", quantizer)
+        assert result.code == 0
+        assert ("constants: " in result.out, "left in float" in result.out) == (route.in_float, False)
         assert refquant.load(output).graph.operators
     for mode in ("int8", "int16x8"):
         result = refq("quantize", data_file(FLOAT), "-o", tmp_path / "q.tflite", "--mode", mode)
         bad(result, "give one of --samples, --calibration, --ranges-from")
     bad(refq("quantize", data_file(FLOAT), "-o", tmp_path / "q.tflite", "--mode", "int3"), "mode='int3': not built")
+    for mode in ("float16", "dynamic_range"):
+        aware_asked = refq("quantize", aware, "--mode", mode, "-o", tmp_path / "q.tflite")
+        bad(aware_asked, "…' is quantized already; mode 'qat' takes a model of quantization-aware training")
     both = refq("quantize", data_file(FLOAT), "-s", scans, "-c", scans, "-o", tmp_path / "q.tflite")
     bad(both, "give one of --samples")
 

@@ -111,6 +111,23 @@ def test_the_data_of_an_input_counts_for_nothing(mode: str, quantizer: str) -> N
     assert comparison.equal, str(comparison)
 
 
+@pytest.mark.parametrize(("mode", "quantizer"), MODES)
+def test_a_result_of_no_elements_is_no_constant(mode: str, quantizer: str) -> None:
+    """Its buffer is empty, like that of a constant of no elements."""
+    model = refquant.load(data_file("golden/models/digits_cnn_float.tflite"))
+    calibration = refquant.calibrate(model, [np.zeros((1, 8, 8), np.float32)])
+    tensors = list(model.graph.tensors)
+    (inner,) = next(o.outputs for o in model.graph.operators if o.name == "RESHAPE")
+    assert model.buffers[tensors[inner].buffer] == b""
+    tensors[inner] = replace(tensors[inner], shape=(0,))
+    odd = model.with_graph(replace(model.graph, tensors=tuple(tensors)))
+    made = refquant.quantize(
+        odd, calibration if ROUTES[mode, quantizer].calibrated else None, mode, quantizer=quantizer
+    )
+    working = [[o.name for o in each.graph.operators if "QUANTIZE" not in o.name] for each in (model, made)]
+    assert working[0] == working[1]
+
+
 def test_a_fault_of_a_quantizer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def faulty(*arguments: object) -> None:
         raise KeyError("a\nb")

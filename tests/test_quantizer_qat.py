@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 import refquant
 from refquant.cli import app
+from refquant.data import data_file
 from refquant.errors import InvalidInput, NotQuantizable
 from refquant.model.graph import Graph, Model, Operator, Quantization, Tensor
 from refquant.quantizer.calibration import Calibration, TensorRange
@@ -440,3 +442,14 @@ def test_the_command_line_tells_of_rounded_scales(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*arguments, "--calibration", str(tmp_path / "ranges.json")])
     assert done.exit_code == 0
     assert "one ulp" not in " ".join(done.output.split())
+
+
+def test_the_evidence_is_whole() -> None:
+    """golden/qat.json: three networks, every question and fifty random graphs, nothing differing."""
+    parts = json.loads(data_file("golden/qat.json").read_text())["parts"]
+    assert sorted(parts["networks"]) == ["depthwise", "mnist", "residual"]
+    assert len(parts["questions"]) > 10
+    assert sum(row["models"] for row in parts["graphs"].values()) >= 50
+    rows = [row for entries in parts.values() for row in entries.values()]
+    assert not any(row["differing"] for row in rows)
+    assert all(row["models"] > 0 and row["slots"] > 0 for row in rows)

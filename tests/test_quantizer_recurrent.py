@@ -264,6 +264,18 @@ def test_a_malformed_lstm_is_refused() -> None:
     for quantizer in ("mlir", "legacy"):
         with pytest.raises(NotQuantizable, match=r"operator 0 \(\w+\): an LSTM has 5, 20 or 24 operands, not 19"):
             quantize(short, Calibration.from_model(model), quantizer=quantizer)
+    mute = model.with_graph(replace(model.graph, operators=(replace(cell, outputs=()),), outputs=()))
+    for quantizer in ("mlir", "legacy"):
+        with pytest.raises(NotQuantizable, match=r"operator 0 \(UNIDIRECTIONAL_SEQUENCE_LSTM\): it has no result"):
+            quantize(mute, Calibration.from_model(model), quantizer=quantizer)
+
+
+def test_values_inside_other_operators_are_refused() -> None:
+    model = recurrent_graph(svdf_in_a_row, 11)
+    first, *others = model.graph.operators
+    odd = model.with_graph(replace(model.graph, operators=(replace(first, intermediates=(0,)), *others)))
+    with pytest.raises(NotQuantizable, match=r"operator 0 \(\w+\): it has intermediate tensors \[0\], which only an"):
+        quantize(odd, Calibration.from_model(model))
 
 
 @pytest.mark.parametrize("held", [(), (3, 4), (-1, 0, 1, 2, 3), (0, 1, 2, 3, 4, 5)])
@@ -276,6 +288,16 @@ def test_values_inside_that_only_some_lstms_have_are_refused(held: tuple[int, ..
         quantize(odd, Calibration.from_model(model))
     with pytest.raises(NotQuantizable, match=message):
         calibrate(odd, [np.zeros((1, STEPS, FEATURES), np.float32)])
+
+
+@pytest.mark.parametrize("options", [{}, {"quantizer": "legacy"}, {"mode": "int16x8"}, {"mode": "float16"}], ids=str)
+def test_a_state_that_is_an_output_is_refused(options: dict[str, str]) -> None:
+    model = recurrent_graph(variant(PLAIN), 11)
+    state = model.graph.operators[0].inputs[18]
+    shown = model.with_graph(replace(model.graph, outputs=(*model.graph.outputs, state)))
+    ranges = None if "float16" in options.values() else Calibration.from_model(model)
+    with pytest.raises(NotQuantizable, match="'state0' is a variable tensor and an input or output at once"):
+        quantize(shown, ranges, **options)
 
 
 def test_the_graphs_are_what_they_say() -> None:

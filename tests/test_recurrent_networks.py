@@ -43,7 +43,7 @@ def check(data: bytes) -> None:
     assert count.differing == 0, count.detail
 
 
-MODES = {"stacked": ("float", "legacy"), "two at once": ("int8",)}
+MODES = {"stacked": ("float", "int8", "legacy"), "two at once": ("float", "int8", "legacy")}
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -53,5 +53,5 @@ def test_float_and_int8(name: str) -> None:
 
 
 def test_weights_of_int8_and_float16() -> None:
-    for data in converter.convert("fused lstm", ("dynamic_range", "float16")).values():
+    for data in converter.convert("fused lstms", ("dynamic_range", "float16")).values():
         check(data)

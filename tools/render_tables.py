@@ -178,6 +178,18 @@ def old_quantizer() -> str:
     return _table(header, rows)
 
 
+def quantization_aware() -> str:
+    """Quantization-aware models: what was compared, and how many biases are off from the file alone."""
+    words = {"networks": "networks of tensorflow-model-optimization", "questions": "single questions", "graphs": ""}
+    rows: list[list[object]] = []
+    for part, found in _read("qat.json")["parts"].items():
+        columns = ("models", "slots", "elements", "differing", "biases_off", "two_ulps", "refused")
+        sums = [sum(row[column] for row in found.values()) for column in columns]
+        rows.append([f"{len(found)} {words[part]}" if words[part] else next(iter(found)), *sums])
+    header = ["what", "models quantized", "slots", "constants", "differing with ranges"]
+    return _table([*header, "biases off without", "of them by 2 ulp", "refused by TensorFlow"], rows)
+
+
 def estimators() -> str:
     """int8 networks by range estimator: held-back scans with the float network's digit, and signal to noise."""
     networks = _read("estimators.json")["networks"]
@@ -261,6 +273,7 @@ TABLES = {
     "mnist": mnist,
     "cifar10": cifar10,
     "old quantizer": old_quantizer,
+    "quantization aware": quantization_aware,
     "estimators": estimators,
     "speed": speed,
     "quantizing": quantizing,

@@ -5,7 +5,7 @@ from refquant.program.inputs import Inputs, ModelLike, as_array, as_model, check
 from refquant.program.preparation import narrow_named, prepare
 from refquant.program.running import block_size, run, run_all_tensors, run_program
 from refquant.program.session import Session, keeper
-from refquant.program.state import State, new_state, zero_variables
+from refquant.program.state import State, new_state
 from refquant.program.steps import ControlStep, Program, Step, Value
 
 __all__ = [
@@ -32,5 +32,4 @@ __all__ = [
     "run_graph",
     "run_program",
     "split_samples",
-    "zero_variables",
 ]

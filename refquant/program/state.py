@@ -55,11 +55,6 @@ def new_state(model: Model) -> State:
     return State(model)
 
 
-def zero_variables(model: Model) -> dict[int, Array]:
-    """The main graph's variable tensors before the first run, see first_variables."""
-    return first_variables(model.graph)
-
-
 def first_variables(graph: Graph) -> dict[int, Array]:
     """The variable tensors before the first run: int8 ones hold their zero point, if they have one scale; else zeros.
 

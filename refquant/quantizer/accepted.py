@@ -12,12 +12,17 @@ CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 
 def as_read(model: Model) -> Model:
-    """The model without the data of graph inputs, which neither the converter nor a runtime reads."""
+    """The model without data of what a caller or an operator fills, which neither the converter nor a runtime reads.
+
+    That is the data of graph inputs, and of results without elements, whose empty buffer is like an empty constant's.
+    """
     graphs = []
     for graph in model.graphs:
         tensors = list(graph.tensors)
-        for index in graph.inputs:
-            if model.buffers[tensors[index].buffer]:
+        computed = {index for operator in graph.operators for index in operator.outputs}
+        empty = {index for index in computed if 0 in tensors[index].shape and not tensors[index].is_variable}
+        for index in {*graph.inputs, *empty}:
+            if tensors[index].buffer and (index in empty or model.buffers[tensors[index].buffer]):
                 tensors[index] = replace(tensors[index], buffer=0)
         graphs.append(replace(graph, tensors=tuple(tensors)))
     return replace(model, graphs=tuple(graphs))
@@ -30,7 +35,10 @@ def check_one_graph(model: Model) -> None:
 
 
 def check_float(model: Model) -> None:
-    """NotQuantizable, naming the place, for a model that is quantized, or of quantization-aware training."""
+    """NotQuantizable, naming the place, for a model that is quantized, or of quantization-aware training.
+
+    Also for one whose states are inputs or outputs, of which the converter knows nothing.
+    """
     for graph in model.graphs:
         advice = "give the float model"
         if _is_paired(graph):
@@ -41,6 +49,9 @@ def check_float(model: Model) -> None:
         for position, operator in enumerate(graph.operators):
             if operator.name in CONVERSIONS:
                 raise NotQuantizable(f"operator {position} ({operator.name}): the model is quantized; {advice}")
+        for tensor in (graph.tensors[index] for index in (*graph.inputs, *graph.outputs)):
+            if tensor.is_variable:
+                raise NotQuantizable(f"{called(tensor.name)} is a variable tensor and an input or output at once")
 
 
 def _is_paired(graph: Graph) -> bool:

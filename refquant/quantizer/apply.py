@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from refquant.model.graph import Array, Graph, Metadata, Model, Operator, Quantization, Tensor
 from refquant.quantizer.constant_order import constants_in_order, operands_in_order
 from refquant.quantizer.decide import Decision
+from refquant.quantizer.file_rules import STALE_METADATA, Buffers, one_version_per_op
 from refquant.quantizer.forms import Form, Plan, input_form
 from refquant.quantizer.names import form_names
 from refquant.quantizer.parameters import DATA_RULES, Parameters, data_rule
@@ -20,33 +21,18 @@ from refquant.quantizer.propagate import COMMUTATIVE, Use, rule_of
 from refquant.quantizer.recurrent import with_intermediates
 
 BIAS_OF_TRANSPOSE_CONV = 3  # the operand
-STALE_METADATA = ("min_runtime_version",)  # true of the float operators only
-
-
-@dataclass(slots=True)
-class _Buffers:
-    """The new model's buffers: 0 is empty, equal contents are stored once."""
-
-    data: list[bytes]
-    index: dict[bytes, int] = field(default_factory=dict)
-
-    def add(self, content: bytes) -> int:
-        if content not in self.index:
-            self.index[content] = len(self.data)
-            self.data.append(content)
-        return self.index[content]
 
 
 def apply(model: Model, decision: Decision) -> Model:
     """The model that the decision describes: constants quantized, QUANTIZE and DEQUANTIZE inserted, all else kept."""
     model = with_intermediates(model)
     graph, plan = model.graph, decision.plan
-    order, operators = _emit(model, plan)
-    operators = one_version_per_op(operators)
+    order, emitted = _emit(model, plan)
+    (operators,) = one_version_per_op(emitted)
     index = {form: position for position, form in enumerate(order)}
     outputs = [plan.reads[Use(None, number)] for number in range(len(graph.outputs))]
     names = form_names(graph, plan, order)
-    buffers = _Buffers([b""])
+    buffers = Buffers()
     new_graph = replace(
         graph,
         tensors=tuple(_tensor(model, plan.forms[form], names[form], buffers) for form in order),
@@ -159,19 +145,10 @@ def _needs_mul_version_3(plan: Plan, inputs: tuple[int, ...], results: tuple[int
     return bool(output) and first * second / output >= 1
 
 
-def one_version_per_op(operators: list[Operator]) -> list[Operator]:
-    """The converter writes one version per op into the file: the highest that any of its operators needs."""
-    highest: dict[tuple[str, str | None], int] = {}
-    for operator in operators:
-        op = (operator.name, operator.custom_code)
-        highest[op] = max(highest.get(op, 0), operator.version)
-    return [replace(operator, version=highest[operator.name, operator.custom_code]) for operator in operators]
-
-
 # tensors
 
 
-def _tensor(model: Model, form: Form, name: str, buffers: _Buffers) -> Tensor:
+def _tensor(model: Model, form: Form, name: str, buffers: Buffers) -> Tensor:
     old = model.graph.tensors[form.tensor]
     if form.parameters is None:
         data = model.buffers[old.buffer]
@@ -205,7 +182,7 @@ def _kept(tensor: Tensor) -> Quantization | None:
 # the model around the graph
 
 
-def _model(old: Model, graph: Graph, buffers: _Buffers) -> Model:
+def _model(old: Model, graph: Graph, buffers: Buffers) -> Model:
     """Signatures with their names on the new tensors; metadata kept but for what no longer holds."""
     inputs = dict(zip(old.graph.inputs, graph.inputs, strict=True))
     outputs = dict(zip(old.graph.outputs, graph.outputs, strict=True))

@@ -91,7 +91,7 @@ class NumpyEngine:
 
         inputs = {index: Value(array, True) for index, array in block.arrays.items()}
         with np.errstate(all="ignore"):
-            for index, value in inputs.items():
+            for index, value in (*inputs.items(), *_values(new_state(program.model))):
                 keep(index, value)
             execute(program, inputs, block.count, keep)
         memory.apply(observed, stand_ins)
@@ -114,16 +114,12 @@ class NumpyEngine:
 
             inputs = {index: Value(array) for index, array in block.sample(number).items()}
             with np.errstate(all="ignore"):
-                for index, value in (*inputs.items(), *self._states()):
+                for index, value in (*inputs.items(), *_values(self._state)):
                     keep(index, value)
                 execute(_looked_into(program, look_inside), inputs, 1, keep, self._state)
-                for index, value in self._states():
+                for index, value in _values(self._state):
                     keep(index, value)
         return observed
-
-    def _states(self) -> list[tuple[int, Value]]:
-        assert self._state is not None
-        return [(index, Value(array)) for index, array in self._state.variables.items()]
 
     def _program(self, shapes: Shapes, misreads: tuple[Misread, ...]) -> tuple[Program, tuple[StandIn, ...]]:
         key = shapes, misreads
@@ -140,6 +136,10 @@ class NumpyEngine:
         """Forgets the programs."""
         with self._lock:
             self._programs.clear()
+
+
+def _values(state: State) -> list[tuple[int, Value]]:
+    return [(index, Value(array)) for index, array in state.variables.items()]
 
 
 def _looked_into(program: Program, look_inside: Callable[[int, Array], None]) -> Program:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from refquant.model.graph import Array, Model, Operator, Tensor
-from refquant.quantizer.apply import one_version_per_op
+from refquant.quantizer.file_rules import one_version_per_op
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Draft:
 
 def finished(draft: Draft) -> Model:
     """Tensors and buffers that are left, in their order; operators, outputs and signatures point to them."""
-    operators = one_version_per_op([operator for operator in draft.operators if operator is not None])
+    (operators,) = one_version_per_op([operator for operator in draft.operators if operator is not None])
     graph = draft.model.graph
     touched = {tensor for operator in operators for tensor in (*operator.inputs, *operator.outputs)}
     touched |= {*draft.inputs, *draft.outputs}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from refquant.errors import NotQuantizable
 from refquant.model.graph import Graph, Model, Operator, Tensor
@@ -45,48 +45,65 @@ def unpaired(model: Model) -> Unpaired:
             "writes of a network with fake quantization, without optimizations"
         )
     outputs = _quantized_outputs(graph, pairs)
+    draft = _Draft(list(graph.tensors))
     readers = Counter(tensor for operator in graph.operators for tensor in operator.inputs) + Counter(outputs)
     constants = {index for index in range(len(graph.tensors)) if model.buffers[graph.tensors[index].buffer]}
-    tensors, operators = list(graph.tensors), []
-    renamed: dict[int, int] = {}  # result of a DEQUANTIZE -> the tensor that takes its place
-    given: dict[int, tuple[int, int]] = {}
     for operator in graph.operators:
-        if operator.name == "DEQUANTIZE":
-            operators.append(PLACE)
-            continue
-        if operator.name != "QUANTIZE":
-            inputs = tuple(renamed.get(tensor, tensor) for tensor in operator.inputs)
-            operators.append(replace(operator, inputs=inputs))
-            continue
-        source, quantized = operator.inputs[0], operator.outputs[0]
-        results = pairs.get(quantized, ())
-        if not results:
-            operators.append(PLACE)
-            continue
-        place, made = results[0], PLACE
-        if source in constants:
-            tensors[place] = tensors[source]
-        elif readers[source] == 1 and source not in renamed:
-            place = source
+        if operator.name == "QUANTIZE":
+            draft.take_pair(operator, pairs[operator.outputs[0]], readers, constants)
         else:
-            source = renamed.get(source, source)
-            tensors[place] = _shaped_as(tensors[place], tensors[source])
-            made = Operator(FAKE_QUANT, (source,), (place,))
-        operators.append(made)
-        renamed.update((result, place) for result in results)
-        given[place] = (quantized, results[0])
+            draft.take(operator)
     new = replace(
         graph,
-        tensors=tuple(tensors),
-        operators=tuple(operators),
-        outputs=tuple(renamed.get(tensor, tensor) for tensor in outputs),
+        tensors=tuple(draft.tensors),
+        operators=tuple(draft.operators),
+        outputs=tuple(draft.now(tensor) for tensor in outputs),
     )
     named = dict(zip(graph.outputs, new.outputs, strict=True))
     signatures = tuple(
         replace(signature, outputs=tuple((name, named.get(tensor, tensor)) for name, tensor in signature.outputs))
         for signature in model.signatures
     )
-    return Unpaired(replace(model.with_graph(new), signatures=signatures), given, graph.outputs)
+    return Unpaired(replace(model.with_graph(new), signatures=signatures), draft.pairs, graph.outputs)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The graph without pairs, in the making. `renamed`: result of a DEQUANTIZE -> the tensor that takes its place."""
+
+    tensors: list[Tensor]
+    operators: list[Operator] = field(default_factory=list)
+    renamed: dict[int, int] = field(default_factory=dict)
+    pairs: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def now(self, tensor: int) -> int:
+        """The tensor that is read in place of another."""
+        return self.renamed.get(tensor, tensor)
+
+    def take(self, operator: Operator) -> None:
+        """Any operator but QUANTIZE; of a DEQUANTIZE only the place stays."""
+        inputs = tuple(self.now(tensor) for tensor in operator.inputs)
+        self.operators.append(PLACE if operator.name == "DEQUANTIZE" else replace(operator, inputs=inputs))
+
+    def take_pair(
+        self, quantize: Operator, results: tuple[int, ...], readers: Counter[int], constants: set[int]
+    ) -> None:
+        """A QUANTIZE and the DEQUANTIZEs behind it, which give `results`; nothing is left of one without any."""
+        source = quantize.inputs[0]
+        made = PLACE
+        if results:
+            place = results[0]
+            if source in constants:
+                self.tensors[place] = self.tensors[source]
+            elif readers[source] == 1 and source not in self.renamed:
+                place = source
+            else:
+                source = self.now(source)
+                self.tensors[place] = _shaped_as(self.tensors[place], self.tensors[source])
+                made = Operator(FAKE_QUANT, (source,), (place,))
+            self.renamed.update((result, place) for result in results)
+            self.pairs[place] = quantize.outputs[0], results[0]
+        self.operators.append(made)
 
 
 def _shaped_as(tensor: Tensor, other: Tensor) -> Tensor:

@@ -134,16 +134,21 @@ def uses_projection(operator: Operator) -> bool:
 
 
 def check_memories(model: Model) -> None:
-    """NotQuantizable for an LSTM that is neither of the basic nor of the full form."""
+    """NotQuantizable for an LSTM that is neither of the basic nor of the full form, or what has no result."""
     for position, operator in enumerate(model.graph.operators):
         if operator.name in LSTM_OPS and len(operator.inputs) not in (BASIC_LSTM_OPERANDS, *FULL_LSTM_OPERANDS):
             place = operator_place(0, position, operator)
             raise NotQuantizable(f"{place}: an LSTM has 5, 20 or 24 operands, not {len(operator.inputs)}")
+        if operator.name in MEMORY_OPS and not operator.outputs:
+            raise NotQuantizable(f"{operator_place(0, position, operator)}: it has no result")
 
 
 def _check_intermediates(graph: Graph) -> None:
     for position, operator in enumerate(graph.operators):
         recipe, held = recipe_of(operator), operator.intermediates
+        if held and "LSTM" not in operator.name:
+            place = operator_place(0, position, operator)
+            raise NotQuantizable(f"{place}: it has intermediate tensors {list(held)}, which only an LSTM may have")
         if recipe is not None and recipe.intermediates and (len(held) != INTERMEDIATES or min(held) < 0):
             place = operator_place(0, position, operator)
             raise NotQuantizable(f"{place}: an LSTM has {INTERMEDIATES} intermediate tensors, not {list(held)}")

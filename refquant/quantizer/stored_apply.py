@@ -9,10 +9,11 @@ optimize_op_order.cc, tflite/converter/flatbuffer_export.cc; checked against Ten
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from refquant.model.graph import Graph, Metadata, Model, Operator, Tensor
 from refquant.quantizer.base_names import BaseNames, base_names, is_entry
+from refquant.quantizer.file_rules import STALE_METADATA, Buffers, one_version_per_op
 from refquant.quantizer.hoisting import CONSTANTS, Item, hoisted
 from refquant.quantizer.loops import handed_in, shared_constants
 from refquant.quantizer.names import JOINED, Names
@@ -20,33 +21,12 @@ from refquant.quantizer.parameters import Parameters
 from refquant.quantizer.propagate import Use
 from refquant.quantizer.stored import GraphPlan, Stored, StoredDecision, float_constant, stored_data, uses_of
 
-STALE_METADATA = ("min_runtime_version",)  # true of the float operators only
 REDUCED_PRECISION = ("reduced_precision_support", b"fp16accfp32")  # of a model with float16 constants
 DEQUANTIZE_VERSIONS = {"INT8": 2, "FLOAT16": 3}
 FUSED_WITH_WEIGHTS = ("EMBEDDING_LOOKUP", "TRANSPOSE_CONV")
 UNNAMED = {"INT8": "tfl.pseudo_qconst", "FLOAT32": "tfl.dequantize"}  # what comes of a constant without a name
 
 Key = tuple[str, int]  # ("tensor", the float model's), ("stored" or "dequantized", number of the new constant)
-
-
-@dataclass(slots=True)
-class Buffers:
-    """The new model's buffers: 0 is empty, equal contents are stored once."""
-
-    data: list[bytes] = field(default_factory=lambda: [b""])
-    index: dict[bytes, int] = field(default_factory=dict)
-
-    def add(self, content: bytes) -> int:
-        """The place of the content."""
-        if content not in self.index:
-            self.index[content] = len(self.data)
-            self.data.append(content)
-        return self.index[content]
-
-    def keep(self, model: Model, tensor: Tensor) -> int:
-        """The place of the tensor's own data; 0 if it has none."""
-        content = model.buffers[tensor.buffer]
-        return self.add(content) if content or (tensor.buffer and 0 in tensor.shape) else 0
 
 
 def apply(model: Model, decision: StoredDecision) -> Model:
@@ -79,9 +59,10 @@ def apply(model: Model, decision: StoredDecision) -> Model:
     ]
     if decision.half:
         metadata.insert(0, Metadata(REDUCED_PRECISION[0], buffers.add(REDUCED_PRECISION[1])))
+    versioned = one_version_per_op(*(graph.operators for graph in written))
     return replace(
         model,
-        graphs=one_version_per_op(written),
+        graphs=tuple(replace(graph, operators=operators) for graph, operators in zip(written, versioned, strict=True)),
         buffers=tuple(buffers.data),
         signatures=signatures,
         metadata=tuple(metadata),
@@ -94,19 +75,6 @@ def _renumbered(
 ) -> tuple[tuple[str, int], ...]:
     index = dict(zip(old, new, strict=True))
     return tuple((name, index[tensor]) for name, tensor in named)
-
-
-def one_version_per_op(graphs: list[Graph]) -> tuple[Graph, ...]:
-    """A file holds one version per op: the highest that any operator of any subgraph needs."""
-    highest: dict[tuple[str, str | None], int] = {}
-    for graph in graphs:
-        for operator in graph.operators:
-            op = operator.name, operator.custom_code
-            highest[op] = max(highest.get(op, 0), operator.version)
-    return tuple(
-        replace(graph, operators=tuple(replace(o, version=highest[o.name, o.custom_code]) for o in graph.operators))
-        for graph in graphs
-    )
 
 
 class _Writer:

@@ -51,7 +51,6 @@ class OpProperty:
 # What an op may do with a float result that has no range of its own: the forms that several ops share.
 X, Y = Operand(0), Operand(1)
 FREE = OpProperty((X,))
-FREE_INT8 = OpProperty((X,), types=INT8_ONLY)
 FREE_INT8_V1 = OpProperty((X,), types=INT8_ONLY, version=1)
 SAME = OpProperty((X,), same_scale=True)
 SAME_INT8 = OpProperty((X,), same_scale=True, types=INT8_ONLY)

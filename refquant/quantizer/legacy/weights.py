@@ -21,6 +21,7 @@ from refquant.model.graph import Array, Graph, Metadata, Model, Operator, Quanti
 from refquant.quantizer.accepted import check_float
 from refquant.quantizer.decide import FloatOperator
 from refquant.quantizer.dynamic_range import BIDIRECTIONAL_WEIGHTS, FEWEST_ELEMENTS, LSTM_WEIGHTS, DynamicRangeOptions
+from refquant.quantizer.file_rules import Buffers
 from refquant.quantizer.float16 import Float16Options
 from refquant.quantizer.legacy.arithmetic import (
     Scaling,
@@ -43,7 +44,7 @@ from refquant.quantizer.stored import (
     to_half,
     uses_of,
 )
-from refquant.quantizer.stored_apply import REDUCED_PRECISION, Buffers
+from refquant.quantizer.stored_apply import REDUCED_PRECISION
 from refquant.quantizer.why import Why
 
 DEQUANTIZE_VERSION = 2  # also of float16

@@ -116,6 +116,41 @@ def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int 
     return block
 
 
+def multiply_by_quantized_multiplier_upward(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
+    """(SRDHM(wrap32(x << left), multiplier) + (2^right >> 1)) >> right: half-way values up in both roundings.
+
+    x: int32 values; multiplier, shift: broadcast against x. The left shift wraps as int32 does.
+    Source: google/ruy, ruy/kernel_avx512.cc, kernel_avx2_fma.cc (the requantization); tflite/kernels/internal/optimized.
+    """
+    shift = _int64(shift)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    high = saturating_rounding_doubling_high_mul(wrap_int32(_int64(x) << left), multiplier)
+    return wrap_int32(high + ((np.int64(1) << right) >> 1)) >> right
+
+
+def upward_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1) -> Block:
+    """`multiply_by_quantized_multiplier_upward` for blocks of int32 (see blocks.py) with the same few multipliers.
+
+    (SRDHM(x << left) + half) >> right = ((x << left) * multiplier + 2^30 + half * 2^31) >> (31 + right) in int64.
+    """
+    shift = np.asarray(shift, np.int32)
+    right = np.maximum(-shift, 0).astype(np.int64)
+    factors, lefts = spread(multiplier, repeats, np.int64), spread(np.maximum(shift, 0), repeats, np.int32)
+    halves = spread((1 << 30) + (((1 << right) >> 1) << 31), repeats, np.int64)
+    rights = spread(31 + right, repeats, np.int64)
+
+    def block(x: NDArray[Any]) -> NDArray[Any]:
+        n = x.size
+        x <<= head(lefts, n)
+        t: NDArray[Any] = x.astype(np.int64)
+        t *= head(factors, n)
+        t += head(halves, n)
+        t >>= head(rights, n)
+        return t.astype(np.int32)
+
+    return block
+
+
 def multiply_by_quantized_multiplier_int64(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
     """(x*q15 + 2^(14-shift)) >> (15-shift), q15 the multiplier rounded to 15 bits: the form for int64 accumulators.
 
@@ -166,5 +201,20 @@ def real_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
         if not (x.max() < 2.0**31 and x.min() > -(2.0**31) - 1):
             x[~(np.abs(x) < 2.0**31)] = INT32_MIN
         return x.astype(np.int32)
+
+    return block
+
+
+def float32_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
+    """rint(float32(x) * real) in float32, half-way values to even, for blocks of float32 (see blocks.py).
+
+    Results beyond int32 saturate: what follows clamps them. Source: google/XNNPACK, src/qs8-gemm/ (fp32 requantization).
+    """
+    factors = spread(real, repeats, np.float32)
+
+    def block(x: NDArray[Any]) -> NDArray[Any]:
+        x *= head(factors, x.size)
+        np.rint(x, out=x)
+        return np.clip(x, -(2.0**30), 2.0**30).astype(np.int32)
 
     return block

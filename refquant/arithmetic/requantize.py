@@ -20,9 +20,11 @@ from refquant.arithmetic.multiplier import (
     Multiplier,
     check_shift,
     double_rounding_block,
+    float32_rounding_block,
     int64_rounding_block,
     quantize_multiplier,
     real_rounding_block,
+    upward_rounding_block,
 )
 from refquant.errors import UnsupportedModel
 
@@ -47,6 +49,15 @@ def effective_scale_float32_product(
     """
     product = np.float32(input_scale) * np.asarray(filter_scale, np.float32)
     return np.asarray(product.astype(np.float64) / np.float64(output_scale))
+
+
+def effective_scale_float32(input_scale: float, filter_scale: ArrayLike, output_scale: float) -> NDArray[np.float64]:
+    """float32(float32(s_input * s_filter) / s_output), widened.
+
+    Source: google/XNNPACK, src/subgraph/, src/operators/convolution-nhwc.c.
+    """
+    product = np.float32(input_scale) * np.asarray(filter_scale, np.float32)
+    return np.asarray((product / np.float32(output_scale)).astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +155,16 @@ def _double_rounding(record: Record, repeats: int) -> Block:
     return double_rounding_block(record.multiplier, record.shift, repeats)
 
 
+def _upward_rounding(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    return upward_rounding_block(record.multiplier, record.shift, repeats)
+
+
+def _float32_rounding(record: Record, repeats: int) -> Block:
+    assert isinstance(record, RealMultiplier)
+    return float32_rounding_block(record.real, repeats)
+
+
 def _int64_rounding(record: Record, repeats: int) -> Block:
     assert isinstance(record, Multiplier)
     return int64_rounding_block(record.multiplier, record.shift, repeats)
@@ -159,5 +180,7 @@ def _real_rounding(record: Record, repeats: int) -> Block:
 
 
 DOUBLE_ROUNDING = Requantizer("double rounding", _prepare_fixed_point, np.dtype(np.int32), _double_rounding)
+UPWARD_ROUNDING = Requantizer("upward rounding", _prepare_fixed_point, np.dtype(np.int32), _upward_rounding)
+FLOAT32_EVEN = Requantizer("float32, half to even", _prepare_real, np.dtype(np.float32), _float32_rounding)
 INT64_SINGLE_ROUNDING = Requantizer("int64, 15-bit multiplier", _prepare_int64, np.dtype(np.int64), _int64_rounding)
 FLOAT64_ROUND = Requantizer("float64 round, half away from zero", _prepare_real, np.dtype(np.float64), _real_rounding)

@@ -66,24 +66,29 @@ def check_shift(multiplier: Multiplier, where: str) -> Multiplier:
     return multiplier
 
 
-def multiply_by_quantized_multiplier(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
+def multiply_by_quantized_multiplier(
+    x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, away: ArrayLike = True
+) -> Int64:
     """RoundingDivideByPOT(SRDHM(wrap32(x << left), multiplier), right): TFLite's double rounding.
 
-    x: int32 values; multiplier, shift: broadcast against x. The left shift wraps as int32 does.
+    x: int32 values; multiplier, shift, away: broadcast against x. The left shift wraps as int32 does. Where `away` is
+    False the second rounding takes half-way values up instead of away from zero.
     """
     shift = _int64(shift)
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    return rounding_divide_by_pot(
-        saturating_rounding_doubling_high_mul(wrap_int32(_int64(x) << left), multiplier), right
-    )
+    high = saturating_rounding_doubling_high_mul(wrap_int32(_int64(x) << left), multiplier)
+    return np.where(away, rounding_divide_by_pot(high, right), (high + ((np.int64(1) << right) >> 1)) >> right)
 
 
-def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1) -> Block:
+def double_rounding_block(
+    multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1, away: ArrayLike = True
+) -> Block:
     """`multiply_by_quantized_multiplier` for blocks of int32 (see blocks.py) with the same few multipliers.
 
     All but the product stays in int32, as in the runtime. With t = SRDHM(x << left, multiplier), of the sign of x or 0:
-    RoundingDivideByPOT(t, right) = (t + 2^(right-1) - (t < 0)) >> right, or t itself for right = 0. Since 0 <=
-    multiplier < 2^31, t is not below 1 - 2^31 and t - 1 fits int32; t + 2^(right-1) may not, and is then int64.
+    RoundingDivideByPOT(t, right) = (t + 2^(right-1) - (t < 0)) >> right, or t itself for right = 0; upwards without the
+    (t < 0). Since 0 <= multiplier < 2^31, t is not below 1 - 2^31 and t - 1 fits int32; t + 2^(right-1) may not, and is
+    then int64.
     """
     shift = np.asarray(shift, np.int32)
     right = np.maximum(-shift, 0)
@@ -92,7 +97,8 @@ def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int 
     shifts_left, shifts_right = shift.max(initial=0) > 0, shift.min(initial=0) < 0
     factors, lefts = spread(multiplier, repeats, np.int64), spread(np.maximum(shift, 0), repeats, np.int32)
     rights, halves = spread(right, repeats, np.int32), spread(half, repeats, np.int32)
-    rounds = None if right.all() else spread(np.where(right > 0, -1, 0), repeats, np.int32)
+    corrected = (right > 0) & away
+    rounds = None if corrected.all() else spread(np.where(corrected, -1, 0), repeats, np.int32)
 
     def block(x: NDArray[Any]) -> NDArray[Any]:
         n = x.size
@@ -105,48 +111,14 @@ def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int 
         if t.max() <= headroom:
             t = t.astype(np.int32)
         if shifts_right:
-            sign = t >> (8 * t.itemsize - 1)
-            if rounds is not None:
-                sign &= head(rounds, n)
-            t += sign
+            if corrected.any():
+                sign = t >> (8 * t.itemsize - 1)
+                if rounds is not None:
+                    sign &= head(rounds, n)
+                t += sign
             t += head(halves, n)
             t >>= head(rights, n)
         return t.astype(np.int32, copy=False)
-
-    return block
-
-
-def multiply_by_quantized_multiplier_upward(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
-    """(SRDHM(wrap32(x << left), multiplier) + (2^right >> 1)) >> right: half-way values up in both roundings.
-
-    x: int32 values; multiplier, shift: broadcast against x. The left shift wraps as int32 does.
-    Source: google/ruy, ruy/kernel_avx512.cc, kernel_avx2_fma.cc (the requantization); tflite/kernels/internal/optimized.
-    """
-    shift = _int64(shift)
-    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    high = saturating_rounding_doubling_high_mul(wrap_int32(_int64(x) << left), multiplier)
-    return wrap_int32(high + ((np.int64(1) << right) >> 1)) >> right
-
-
-def upward_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1) -> Block:
-    """`multiply_by_quantized_multiplier_upward` for blocks of int32 (see blocks.py) with the same few multipliers.
-
-    (SRDHM(x << left) + half) >> right = ((x << left) * multiplier + 2^30 + half * 2^31) >> (31 + right) in int64.
-    """
-    shift = np.asarray(shift, np.int32)
-    right = np.maximum(-shift, 0).astype(np.int64)
-    factors, lefts = spread(multiplier, repeats, np.int64), spread(np.maximum(shift, 0), repeats, np.int32)
-    halves = spread((1 << 30) + (((1 << right) >> 1) << 31), repeats, np.int64)
-    rights = spread(31 + right, repeats, np.int64)
-
-    def block(x: NDArray[Any]) -> NDArray[Any]:
-        n = x.size
-        x <<= head(lefts, n)
-        t: NDArray[Any] = x.astype(np.int64)
-        t *= head(factors, n)
-        t += head(halves, n)
-        t >>= head(rights, n)
-        return t.astype(np.int32)
 
     return block
 

@@ -24,7 +24,6 @@ from refquant.arithmetic.multiplier import (
     int64_rounding_block,
     quantize_multiplier,
     real_rounding_block,
-    upward_rounding_block,
 )
 from refquant.errors import UnsupportedModel
 
@@ -82,6 +81,7 @@ class Requantizer:
     prepare: Callable[[ArrayLike, str], Record]
     work: np.dtype[Any]
     block: Callable[[Record, int], Block]
+    by_channel: bool = False  # whether a channel's place matters, so that the record must have one entry a channel
 
     def apply(self, accumulator: ArrayLike, record: Record) -> Int64:
         """The rounded integers (int64), before the zero point and the clamp.
@@ -132,6 +132,13 @@ def requantize_and_clamp(
     return in_blocks(acc, requantizer.work, channels, make, np.empty(acc.shape, dtype))
 
 
+def one_a_channel(record: Record, channels: int) -> Record:
+    """The record with one entry for each of so many channels; it has one, or as many already."""
+    if isinstance(record, RealMultiplier):
+        return RealMultiplier(np.broadcast_to(record.real, channels))
+    return Multiplier(np.broadcast_to(record.multiplier, channels), np.broadcast_to(record.shift, channels))
+
+
 def _channels(record: Record) -> int:
     return (record.multiplier if isinstance(record, Multiplier) else record.real).size
 
@@ -157,7 +164,17 @@ def _double_rounding(record: Record, repeats: int) -> Block:
 
 def _upward_rounding(record: Record, repeats: int) -> Block:
     assert isinstance(record, Multiplier)
-    return upward_rounding_block(record.multiplier, record.shift, repeats)
+    return double_rounding_block(record.multiplier, record.shift, repeats, away=False)
+
+
+def _upward_rounding_in_eights(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    return double_rounding_block(record.multiplier, record.shift, repeats, behind_whole_eights(record.multiplier.size))
+
+
+def behind_whole_eights(size: int) -> NDArray[np.bool_]:
+    """(size,): which of so many values one after another lie behind the last whole block of 8, the vector's lanes."""
+    return np.arange(size) >= size // 8 * 8
 
 
 def _float32_rounding(record: Record, repeats: int) -> Block:
@@ -182,5 +199,12 @@ def _real_rounding(record: Record, repeats: int) -> Block:
 DOUBLE_ROUNDING = Requantizer("double rounding", _prepare_fixed_point, np.dtype(np.int32), _double_rounding)
 UPWARD_ROUNDING = Requantizer("upward rounding", _prepare_fixed_point, np.dtype(np.int32), _upward_rounding)
 FLOAT32_EVEN = Requantizer("float32, half to even", _prepare_real, np.dtype(np.float32), _float32_rounding)
+UPWARD_ROUNDING_IN_EIGHTS = Requantizer(
+    "upward rounding of whole blocks of 8 channels, double rounding of the rest",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _upward_rounding_in_eights,
+    by_channel=True,
+)
 INT64_SINGLE_ROUNDING = Requantizer("int64, 15-bit multiplier", _prepare_int64, np.dtype(np.int64), _int64_rounding)
 FLOAT64_ROUND = Requantizer("float64 round, half away from zero", _prepare_real, np.dtype(np.float64), _real_rounding)

@@ -5,8 +5,8 @@ Shared by the convolutions, FULLY_CONNECTED and BATCH_MATMUL.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,13 @@ from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
     FLOAT64_ROUND,
     INT64_SINGLE_ROUNDING,
+    UPWARD_ROUNDING,
+    UPWARD_ROUNDING_IN_EIGHTS,
     RealMultiplier,
     Record,
     Requantizer,
+    behind_whole_eights,
+    one_a_channel,
     requantize_and_clamp,
 )
 from refquant.kernels.checks import legacy_parameters
@@ -151,24 +155,22 @@ class SpreadRounding:
 
 def prepare_finish(stage: OutputStage, constant: Int64, bound: int) -> Finish:
     """The stage for sums of at most `bound` in magnitude, to which constant (channels,) is added."""
+    if stage.requantizer.by_channel:
+        stage = replace(stage, record=one_a_channel(stage.record, constant.size))
     spread = None
-    if stage.dtype.itemsize <= 2 and constant.size:
-        if stage.requantizer is DOUBLE_ROUNDING:
-            spread = _spread_double_rounding(stage, constant, bound)
-        elif stage.requantizer is INT64_SINGLE_ROUNDING:
-            spread = _spread_int64_rounding(stage, constant, bound)
-        elif stage.requantizer is FLOAT64_ROUND:
-            spread = _spread_real(stage, constant, bound)
+    if stage.dtype.itemsize <= 2 and constant.size and stage.requantizer.name in SPREADS:
+        spread = SPREADS[stage.requantizer.name](stage, constant, bound)
     return Finish(stage, constant, bound, spread)
 
 
 def _spread_double_rounding(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding | None:
     assert isinstance(stage.record, Multiplier)
     low, high = stage.low - stage.zero_point, stage.high - stage.zero_point
-    rounding = float_rounding(stage.record, constant, bound, low, high)
+    away = np.broadcast_to(AWAY[stage.requantizer.name](constant.size), constant.shape)
+    rounding = float_rounding(stage.record, constant, bound, low, high, away)
     if rounding is None:
         return None
-    floor = rounding.second is not None
+    floor = low < 0
     return _spread(stage, rounding.largest, None, rounding.scale, rounding.offset, floor, rounding.second)
 
 
@@ -223,6 +225,21 @@ def _spread(
         np.full(repeats * scale.size, stage.low - stage.zero_point, work),
         np.full(repeats * scale.size, stage.high - stage.zero_point, work),
     )
+
+
+# Which channels' half-way values go away from zero in the second rounding.
+AWAY: Mapping[str, Callable[[int], NDArray[np.bool_]]] = {
+    DOUBLE_ROUNDING.name: lambda channels: np.ones(channels, bool),
+    UPWARD_ROUNDING.name: lambda channels: np.zeros(channels, bool),
+    UPWARD_ROUNDING_IN_EIGHTS.name: behind_whole_eights,
+}
+SPREADS: Mapping[str, Callable[[OutputStage, Int64, int], SpreadRounding | None]] = {
+    DOUBLE_ROUNDING.name: _spread_double_rounding,
+    UPWARD_ROUNDING.name: _spread_double_rounding,
+    UPWARD_ROUNDING_IN_EIGHTS.name: _spread_double_rounding,
+    INT64_SINGLE_ROUNDING.name: _spread_int64_rounding,
+    FLOAT64_ROUND.name: _spread_real,
+}
 
 
 def finish(f: Finish, sums: Array, out: Array) -> None:

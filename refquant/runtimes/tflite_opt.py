@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from refquant.arithmetic.requantize import UPWARD_ROUNDING, effective_scale_float32_product
+from refquant.arithmetic.requantize import UPWARD_ROUNDING, UPWARD_ROUNDING_IN_EIGHTS, effective_scale_float32_product
 from refquant.runtimes.tflite_ref import TFLITE_REF
 
 TFLITE_OPT = replace(
@@ -13,8 +13,8 @@ TFLITE_OPT = replace(
     arithmetic={
         **TFLITE_REF.arithmetic,
         "CONV_2D.requantizer": UPWARD_ROUNDING,
-        "DEPTHWISE_CONV_2D.requantizer": UPWARD_ROUNDING,
-        "TRANSPOSE_CONV.requantizer": UPWARD_ROUNDING,
+        "DEPTHWISE_CONV_2D.requantizer": UPWARD_ROUNDING_IN_EIGHTS,
+        "TRANSPOSE_CONV.requantizer": UPWARD_ROUNDING_IN_EIGHTS,
         "FULLY_CONNECTED.requantizer": UPWARD_ROUNDING,
         "FULLY_CONNECTED.uint8_effective_scale": effective_scale_float32_product,
         "QUANTIZE.requantizer": UPWARD_ROUNDING,

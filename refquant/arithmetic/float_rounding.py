@@ -42,8 +42,8 @@ def float_rounding(
 ) -> FloatRounding | None:
     """The double rounding of x + bias for integers |x| <= bound, to be clamped to [low, high].
 
-    bias: (channels,); -512 <= low <= high <= 512; away: (channels,) as in multiply_by_quantized_multiplier. None where the accumulator or its left shift may wrap, or where
-    float64 cannot be shown to give the same clamped results.
+    bias: (channels,); -512 <= low <= high <= 512; away: (channels,) as in multiply_by_quantized_multiplier. None where
+    the accumulator or its left shift may wrap, or where float64 cannot be shown to give the same clamped results.
     """
     if low < -512 or high > 512:
         return None

@@ -80,9 +80,7 @@ def multiply_by_quantized_multiplier(
     return np.where(away, rounding_divide_by_pot(high, right), (high + ((np.int64(1) << right) >> 1)) >> right)
 
 
-def double_rounding_block(
-    multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1, away: ArrayLike = True
-) -> Block:
+def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1, away: ArrayLike = True) -> Block:
     """`multiply_by_quantized_multiplier` for blocks of int32 (see blocks.py) with the same few multipliers.
 
     All but the product stays in int32, as in the runtime. With t = SRDHM(x << left, multiplier), of the sign of x or 0:
@@ -180,13 +178,14 @@ def real_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
 def float32_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
     """rint(float32(x) * real) in float32, half-way values to even, for blocks of float32 (see blocks.py).
 
-    Results beyond int32 saturate: what follows clamps them. Source: google/XNNPACK, src/qs8-gemm/ (fp32 requantization).
+    Results beyond int32 saturate: what follows clamps them.
+    Source: google/XNNPACK, src/qs8-gemm/ (fp32 requantization).
     """
     factors = spread(real, repeats, np.float32)
 
     def block(x: NDArray[Any]) -> NDArray[Any]:
         x *= head(factors, x.size)
         np.rint(x, out=x)
-        return np.clip(x, -(2.0**30), 2.0**30).astype(np.int32)
+        return np.asarray(np.clip(x, -(2.0**30), 2.0**30).astype(np.int32))
 
     return block

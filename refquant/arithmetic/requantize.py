@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,14 @@ class RealMultiplier:
 Record = Multiplier | RealMultiplier
 
 
+class Place(Enum):
+    """What decides, besides the record, how an element is rounded: vectors end where the elements they take end."""
+
+    NONE = "none"  # all elements alike
+    CHANNEL = "channel"  # its channel: the record must have one entry a channel
+    OUTPUT = "output"  # its place in the output of one run: the record must have one entry an element
+
+
 @dataclass(frozen=True, slots=True)
 class Requantizer:
     """`prepare(real multipliers, place)` gives the record; `apply(accumulator, record)` the rounded integers.
@@ -81,7 +90,7 @@ class Requantizer:
     prepare: Callable[[ArrayLike, str], Record]
     work: np.dtype[Any]
     block: Callable[[Record, int], Block]
-    by_channel: bool = False  # whether a channel's place matters, so that the record must have one entry a channel
+    place: Place = Place.NONE
 
     def apply(self, accumulator: ArrayLike, record: Record) -> Int64:
         """The rounded integers (int64), before the zero point and the clamp.
@@ -169,12 +178,19 @@ def _upward_rounding(record: Record, repeats: int) -> Block:
 
 def _upward_rounding_in_eights(record: Record, repeats: int) -> Block:
     assert isinstance(record, Multiplier)
-    return double_rounding_block(record.multiplier, record.shift, repeats, behind_whole_eights(record.multiplier.size))
+    away = behind_whole_vectors(record.multiplier.size, 8)
+    return double_rounding_block(record.multiplier, record.shift, repeats, away)
 
 
-def behind_whole_eights(size: int) -> NDArray[np.bool_]:
-    """(size,): which of so many values one after another lie behind the last whole block of 8, the vector's lanes."""
-    return np.arange(size) >= size // 8 * 8
+def _upward_rounding_in_sixteens(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    away = behind_whole_vectors(record.multiplier.size, 16)
+    return double_rounding_block(record.multiplier, record.shift, repeats, away)
+
+
+def behind_whole_vectors(size: int, lanes: int) -> NDArray[np.bool_]:
+    """(size,): which of so many values one after another lie behind the last whole vector of so many lanes."""
+    return np.arange(size) >= size // lanes * lanes
 
 
 def _float32_rounding(record: Record, repeats: int) -> Block:
@@ -204,7 +220,21 @@ UPWARD_ROUNDING_IN_EIGHTS = Requantizer(
     _prepare_fixed_point,
     np.dtype(np.int32),
     _upward_rounding_in_eights,
-    by_channel=True,
+    Place.CHANNEL,
+)
+UPWARD_ROUNDING_IN_SIXTEENS = Requantizer(
+    "upward rounding of whole blocks of 16 channels, double rounding of the rest",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _upward_rounding_in_sixteens,
+    Place.CHANNEL,
+)
+UPWARD_ROUNDING_IN_FLAT_SIXTEENS = Requantizer(
+    "upward rounding of whole blocks of 16 elements of the output, double rounding of the rest",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _upward_rounding_in_sixteens,
+    Place.OUTPUT,
 )
 INT64_SINGLE_ROUNDING = Requantizer("int64, 15-bit multiplier", _prepare_int64, np.dtype(np.int64), _int64_rounding)
 FLOAT64_ROUND = Requantizer("float64 round, half away from zero", _prepare_real, np.dtype(np.float64), _real_rounding)

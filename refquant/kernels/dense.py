@@ -106,8 +106,19 @@ def _fully_connected_params(node: Node, accumulator: str) -> FullyConnectedParam
         raise node.invalid(f"filter '{filter_.name}' needs 1 scale, or {units} along dimension 0")
     scale, zero_point = node.scale_and_zero_point(input_)
     scales = np.asarray(q.scale, np.float32)
-    stage = output_stage(node, scale, scales, fused_range(node), accumulator=accumulator)
     filter_zero_point = legacy_parameters(filter_)[1]
+    asymmetric_int16 = (input_.type, accumulator) == ("INT16", "INT32") and filter_zero_point != 0
+    stage = output_stage(
+        node,
+        scale,
+        scales,
+        fused_range(node),
+        "per_tensor_effective_scale"
+        if len(scales) == 1 and accumulator == "INT32" and not asymmetric_int16
+        else "effective_scale",
+        accumulator,
+        "asymmetric_int16_requantizer" if asymmetric_int16 else "",
+    )
     if len(q.scale) == 1:
         check_bias_scale(node, scale * q.scale[0], bias)
     whole_rows = int(np.prod(input_.shape)) % columns == 0

@@ -217,6 +217,29 @@ def float_resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array |
         return (_image_by_image(params, arrays, images),)
 
 
+def resize_bilinear_by_corners(params: ResizeBilinearParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """v00*(h0*w0) + v01*(h0*w1) + v10*(h1*w0) + v11*(h1*w1) + 0.5 in float32, truncated.
+
+    As float_resize_bilinear, but the two weights of a corner meet first, and the corners come row by row.
+    arrays: input uint8 (..., H, W, C), size None. Returns uint8 (..., height, width, C).
+    Source: tflite/kernels/internal/optimized/resize_bilinear.h, ResizeBilinearGenericSmallChannel; its form for images
+    that grow eight times, ResizeBilinear888Uint8, computes the same, exactly.
+    """
+    rows, columns = params.rows, params.columns
+
+    def images(x: Array) -> Array:
+        total: Array | None = None
+        for row, h in ((rows.lower, rows.lower_weight), (rows.upper, rows.upper_weight)):
+            for column, w in ((columns.lower, columns.lower_weight), (columns.upper, columns.upper_weight)):
+                value = x.take(row, -3).take(column, -2).astype(np.float32)
+                value *= (h[:, np.newaxis] * w)[..., np.newaxis]
+                total = value if total is None else total + value
+        assert total is not None
+        return np.asarray(total + np.float32(0.5))
+
+    return (_image_by_image(params, arrays, images),)
+
+
 def resize_nearest_neighbor_params(node: Node) -> ResizeNearestNeighborParams:
     """Decodes RESIZE_NEAREST_NEIGHBOR. Scales and zero points are not looked at: the codes are copied.
 

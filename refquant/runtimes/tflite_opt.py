@@ -1,20 +1,67 @@
-"""tflite_opt: TFLite's optimized kernels without a delegate, as their difference from tflite_ref."""
+"""tflite_opt: TFLite's optimized kernels without a delegate, as their difference from tflite_ref.
+
+Proved for the ops on integers and for those between integers and floats; see NOT_EXACT for the others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from refquant.arithmetic.affine import real_by_sum_in_eights, steps_by_inverse_in_eights
 from refquant.arithmetic.requantize import (
     UPWARD_ROUNDING,
     UPWARD_ROUNDING_IN_EIGHTS,
     UPWARD_ROUNDING_IN_FLAT_SIXTEENS,
+    UPWARD_ROUNDING_IN_SIXTEENS,
     effective_scale_float32_product,
 )
+from refquant.arithmetic.row_quantization import scale_by_product
+from refquant.kernels import conversion, elementwise, lookup, reduction, resize, softmax
+from refquant.kernels.kernel import Batching, Kernel
+from refquant.kernels.table import KERNELS
 from refquant.runtimes.tflite_ref import TFLITE_REF
+
+LEADING = Batching.LEADING
+
+# The ops whose kernels compute otherwise, not only with other values.
+OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
+    "LOGISTIC": {"INT16": Kernel(lookup.logistic_int16_by_powers_params, elementwise.look_up, LEADING)},
+    "TANH": {"INT16": Kernel(lookup.tanh_int16_by_powers_params, elementwise.look_up, LEADING)},
+    "QUANTIZE": {
+        "INT8": Kernel(conversion.requantize_params, conversion.requantize, LEADING),
+        "UINT8": Kernel(conversion.requantize_params, conversion.requantize, LEADING),
+    },
+    "SOFTMAX": {
+        "INT8": Kernel(softmax.table_softmax_params, softmax.table_softmax, LEADING),
+        "UINT8": Kernel(softmax.table_softmax_params, softmax.table_softmax, LEADING),
+    },
+    "LOG_SOFTMAX": {
+        "INT8": Kernel(softmax.table_log_softmax_params, softmax.table_log_softmax, LEADING),
+        "UINT8": Kernel(softmax.table_log_softmax_params, softmax.table_log_softmax, LEADING),
+    },
+    "MEAN": {
+        "INT8": Kernel(reduction.mean_of_images_params, reduction.quantized_mean_or_sum, LEADING, (1,)),
+        "UINT8": Kernel(reduction.mean_of_images_params, reduction.quantized_mean_or_sum, LEADING, (1,)),
+    },
+    "SUM": {
+        "INT8": Kernel(reduction.float_sum_params, reduction.float_scaled_sum, LEADING, (1,)),
+        "UINT8": Kernel(reduction.float_sum_params, reduction.float_scaled_sum, LEADING, (1,)),
+        "INT16": Kernel(reduction.float_sum_params, reduction.float_scaled_sum, LEADING, (1,)),
+    },
+    "REDUCE_PROD": {
+        "INT8": Kernel(reduction.product_params, reduction.code_product_or_copy, LEADING, (1,)),
+        "INT16": Kernel(reduction.product_params, reduction.code_product_or_copy, LEADING, (1,)),
+    },
+    "RESIZE_BILINEAR": {
+        "UINT8": Kernel(resize.resize_bilinear_params, resize.resize_bilinear_by_corners, LEADING, (1,)),
+    },
+}
 
 TFLITE_OPT = replace(
     TFLITE_REF,
     name="tflite_opt",
+    kernels={**KERNELS, **{op: {**KERNELS[op], **kernels} for op, kernels in OVERRIDES.items()}},
     arithmetic={
         **TFLITE_REF.arithmetic,
         # convolution, dense: convolutions in groups and depthwise ones of uint8 are as in the reference
@@ -30,6 +77,13 @@ TFLITE_OPT = replace(
         "FULLY_CONNECTED.int16_requantizer": UPWARD_ROUNDING,
         "FULLY_CONNECTED.per_tensor_effective_scale": effective_scale_float32_product,
         "FULLY_CONNECTED.uint8_effective_scale": effective_scale_float32_product,
+        # float32 activations that meet int8 weights
+        "CONV_2D.hybrid_scaling": scale_by_product,
+        # conversion, reduction
+        "QUANTIZE.byte_requantizer": UPWARD_ROUNDING_IN_FLAT_SIXTEENS,
+        "QUANTIZE.to_steps": steps_by_inverse_in_eights,
+        "DEQUANTIZE.to_real": real_by_sum_in_eights,
+        "MEAN.image_requantizer": UPWARD_ROUNDING_IN_SIXTEENS,
     },
     oracle="ai-edge-litert 2.3.0, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, x86-64 with AVX512",
 )

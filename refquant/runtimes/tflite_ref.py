@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refquant.arithmetic.affine import steps_by_division
+from refquant.arithmetic.affine import real_by_difference, steps_by_division
 from refquant.arithmetic.float_functions import elu, expf, logf, logistic, tanhf
 from refquant.arithmetic.float_product import add_sequential_product, sequential_product
 from refquant.arithmetic.power import powf
@@ -97,7 +97,11 @@ TFLITE_REF = Runtime(
         "PRELU.requantizer": DOUBLE_ROUNDING,
         "ABS.requantizer": DOUBLE_ROUNDING,
         "QUANTIZE.requantizer": DOUBLE_ROUNDING,
+        "QUANTIZE.byte_requantizer": DOUBLE_ROUNDING,
         "QUANTIZE.to_steps": steps_by_division,
+        "QUANTIZE.per_channel_to_steps": steps_by_division,
+        "DEQUANTIZE.to_real": real_by_difference,
+        "DEQUANTIZE.per_channel_to_real": real_by_difference,
         # softmax, normalization, reduction, resize
         "MEAN.requantizer": DOUBLE_ROUNDING,
         "SUM.requantizer": DOUBLE_ROUNDING,

@@ -39,7 +39,7 @@ def steps_by_inverse_in_eights(x: Float32, scale: NDArray[Any] | np.float32, ele
     half away from zero. Source: tflite/kernels/internal/optimized/optimized_ops.h, AffineQuantize.
     """
     x, scale = np.asarray(x, order="C"), np.float32(scale)
-    v = x * (np.float32(1) / scale)
+    v = np.asarray(x * (np.float32(1) / scale))
     np.rint(v, out=v)
     rest = elements % LANES
     if rest:

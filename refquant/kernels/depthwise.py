@@ -155,6 +155,8 @@ def decode_depthwise(node: Node, bias_type: str) -> tuple[Operand, Operand, Wind
             f"filter '{filter_.name}' has shape {list(filter_.shape)}; with {depth} input channels it must be "
             f"[1, height, width, a multiple of {depth}]"
         )
+    if len(node.inputs) == 2 and bias_type not in node.arithmetic["DEPTHWISE_CONV_2D.optional_biases"]:
+        raise node.unsupported("there is no bias: TFLite's optimized kernel reads one and ends the process. Add zeros")
     if len(node.inputs) == 3:
         bias = node.input(2)
         check_bias(node, bias, bias_type, channels)

@@ -22,7 +22,7 @@ from refquant.arithmetic.multiplier import (
     quantize_multiplier,
     round_half_away,
 )
-from refquant.arithmetic.requantize import Requantizer, one_a_channel, requantize_and_clamp
+from refquant.arithmetic.requantize import Place, Record, Requantizer, one_a_channel, requantize_and_clamp
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
 from refquant.kernels.index_operands import expect_zero_zero_point
 from refquant.kernels.kernel import Node, Shape
@@ -199,7 +199,7 @@ def mean_of_images_params(node: Node) -> QuantizedReductionParams:
     if not (np.isfinite(real) and abs(offset) < INT32_MAX - 128):
         raise node.unsupported(f"the scales {input_scale!r} and {output_scale!r} are too far apart")
     requantizer: Requantizer = node.arithmetic["MEAN.image_requantizer"]
-    record = one_a_channel(check_shift(quantize_multiplier(real), node.place), node.input(0).shape[3])
+    record = check_shift(quantize_multiplier(real), node.place)
     type = node.input(0).type
     return QuantizedReductionParams(
         reduction, 0, output_zero_point - int(offset), requantizer, record, type, type, node.narrow
@@ -304,8 +304,11 @@ def quantized_mean_or_sum(params: QuantizedReductionParams, arrays: Sequence[Arr
     sums = params.narrow(_integer_sum(reduction, x.view(codes)))
     shifted = params.narrow(sums - params.input_zero_point * reduction.count)
     info = np.iinfo(codes)
+    record: Record = params.multiplier
+    if params.requantizer.place is Place.CHANNEL:
+        record = one_a_channel(record, x.shape[-1])
     result = requantize_and_clamp(
-        params.requantizer, shifted, params.multiplier, params.output_zero_point, info.min, info.max, codes
+        params.requantizer, shifted, record, params.output_zero_point, info.min, info.max, codes
     )
     return (result.view(dtype),)
 

@@ -16,8 +16,9 @@ from refquant.arithmetic.requantize import (
     UPWARD_ROUNDING_IN_SIXTEENS,
     effective_scale_float32_product,
 )
-from refquant.arithmetic.row_quantization import scale_by_product
+from refquant.arithmetic.row_quantization import scale_by_filter_then_input_in_fours, scale_by_product
 from refquant.kernels import conversion, elementwise, lookup, reduction, resize, softmax
+from refquant.kernels.activation import clamp_float_in_fours
 from refquant.kernels.kernel import Batching, Kernel
 from refquant.kernels.table import KERNELS
 from refquant.runtimes.tflite_ref import TFLITE_REF
@@ -68,6 +69,7 @@ TFLITE_OPT = replace(
         "CONV_2D.requantizer": UPWARD_ROUNDING,
         "CONV_2D.uint8_requantizer": UPWARD_ROUNDING,
         "CONV_2D.int16_requantizer": UPWARD_ROUNDING,
+        "DEPTHWISE_CONV_2D.optional_biases": ("INT64",),
         "DEPTHWISE_CONV_2D.requantizer": UPWARD_ROUNDING_IN_EIGHTS,
         "TRANSPOSE_CONV.requantizer": UPWARD_ROUNDING_IN_EIGHTS,
         "TRANSPOSE_CONV.uint8_requantizer": UPWARD_ROUNDING_IN_FLAT_SIXTEENS,
@@ -79,6 +81,8 @@ TFLITE_OPT = replace(
         "FULLY_CONNECTED.uint8_effective_scale": effective_scale_float32_product,
         # float32 activations that meet int8 weights
         "CONV_2D.hybrid_scaling": scale_by_product,
+        "DEPTHWISE_CONV_2D.hybrid_scaling": scale_by_filter_then_input_in_fours,
+        "DEPTHWISE_CONV_2D.hybrid_clamp": clamp_float_in_fours,
         # conversion, reduction
         "QUANTIZE.byte_requantizer": UPWARD_ROUNDING_IN_FLAT_SIXTEENS,
         "QUANTIZE.to_steps": steps_by_inverse_in_eights,

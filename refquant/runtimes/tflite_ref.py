@@ -22,6 +22,7 @@ from refquant.arithmetic.row_quantization import (
     scale_by_product,
 )
 from refquant.arithmetic.trigonometry import cosf, sinf
+from refquant.kernels.activation import clamp_float
 from refquant.kernels.table import KERNELS
 from refquant.runtimes.runtime import Runtime
 
@@ -47,6 +48,7 @@ TFLITE_REF = Runtime(
         "CONV_2D.int64_requantizer": INT64_SINGLE_ROUNDING,
         "CONV_2D.effective_scale": effective_scale_float64,
         "CONV_2D.uint8_effective_scale": effective_scale_float32_product,
+        "DEPTHWISE_CONV_2D.optional_biases": ("INT32", "INT64", "FLOAT32"),
         "DEPTHWISE_CONV_2D.requantizer": DOUBLE_ROUNDING,
         "DEPTHWISE_CONV_2D.uint8_requantizer": DOUBLE_ROUNDING,
         "DEPTHWISE_CONV_2D.int64_requantizer": INT64_SINGLE_ROUNDING,
@@ -76,7 +78,9 @@ TFLITE_REF = Runtime(
         "hybrid.not_negated": not_negated,
         "hybrid.row_sums": row_sums_in_int16_lanes,
         "CONV_2D.hybrid_scaling": scale_by_filter_then_input,
+        "CONV_2D.grouped_hybrid_scaling": scale_by_filter_then_input,
         "DEPTHWISE_CONV_2D.hybrid_scaling": scale_by_product,
+        "DEPTHWISE_CONV_2D.hybrid_clamp": clamp_float,
         "TRANSPOSE_CONV.hybrid_scaling": scale_by_filter_then_input,
         # elementwise: binary, unary, lookup tables, conversion
         "ADD.requantizer": DOUBLE_ROUNDING,

@@ -121,6 +121,29 @@ def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int 
     return block
 
 
+def high_mul_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int, shift_first: bool) -> Block:
+    """SRDHM(x >> right, multiplier), or SRDHM(x, multiplier) >> right, for blocks of int32 (see blocks.py).
+
+    shift: 0 or negative. Source: tflite/kernels/internal/optimized/integer_ops/add.h, AddElementwiseInt8,
+    AddScalarBroadcast, where a NEON shift by a negative amount rounds down.
+    """
+    factors = spread(multiplier, repeats, np.int64)
+    rights = spread(-np.asarray(shift, np.int64), repeats, np.int64)
+
+    def block(x: NDArray[Any]) -> NDArray[Any]:
+        t: NDArray[Any] = x.astype(np.int64)
+        if shift_first:
+            t >>= head(rights, x.size)
+        t *= head(factors, x.size)
+        t += 1 << 30
+        t >>= 31
+        if not shift_first:
+            t >>= head(rights, x.size)
+        return t.astype(np.int32)
+
+    return block
+
+
 def multiply_by_quantized_multiplier_int64(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
     """(x*q15 + 2^(14-shift)) >> (15-shift), q15 the multiplier rounded to 15 bits: the form for int64 accumulators.
 

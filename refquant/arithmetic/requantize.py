@@ -22,6 +22,7 @@ from refquant.arithmetic.multiplier import (
     check_shift,
     double_rounding_block,
     float32_rounding_block,
+    high_mul_block,
     int64_rounding_block,
     quantize_multiplier,
     real_rounding_block,
@@ -193,6 +194,16 @@ def behind_whole_vectors(size: int, lanes: int) -> NDArray[np.bool_]:
     return np.arange(size) >= size // lanes * lanes
 
 
+def _shift_first(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    return high_mul_block(record.multiplier, record.shift, repeats, shift_first=True)
+
+
+def _shift_last(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    return high_mul_block(record.multiplier, record.shift, repeats, shift_first=False)
+
+
 def _float32_rounding(record: Record, repeats: int) -> Block:
     assert isinstance(record, RealMultiplier)
     return float32_rounding_block(record.real, repeats)
@@ -235,6 +246,18 @@ UPWARD_ROUNDING_IN_FLAT_SIXTEENS = Requantizer(
     np.dtype(np.int32),
     _upward_rounding_in_sixteens,
     Place.OUTPUT,
+)
+SHIFT_FIRST = Requantizer(
+    "a right shift that rounds down, then a rounded product",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _shift_first,
+)
+SHIFT_LAST = Requantizer(
+    "a rounded product, then a right shift that rounds down",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _shift_last,
 )
 INT64_SINGLE_ROUNDING = Requantizer("int64, 15-bit multiplier", _prepare_int64, np.dtype(np.int64), _int64_rounding)
 FLOAT64_ROUND = Requantizer("float64 round, half away from zero", _prepare_real, np.dtype(np.float64), _real_rounding)

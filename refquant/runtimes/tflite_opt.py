@@ -10,6 +10,8 @@ from dataclasses import replace
 
 from refquant.arithmetic.affine import real_by_sum_in_eights, steps_by_inverse_in_eights
 from refquant.arithmetic.requantize import (
+    SHIFT_FIRST,
+    SHIFT_LAST,
     UPWARD_ROUNDING,
     UPWARD_ROUNDING_IN_EIGHTS,
     UPWARD_ROUNDING_IN_FLAT_SIXTEENS,
@@ -17,8 +19,9 @@ from refquant.arithmetic.requantize import (
     effective_scale_float32_product,
 )
 from refquant.arithmetic.row_quantization import scale_by_filter_then_input_in_fours, scale_by_product
-from refquant.kernels import conversion, elementwise, lookup, reduction, resize, softmax
+from refquant.kernels import binary_vectors, conversion, elementwise, lookup, reduction, resize, softmax
 from refquant.kernels.activation import clamp_float_in_fours
+from refquant.kernels.binary_vectors import VectorForms, Vectors
 from refquant.kernels.kernel import Batching, Kernel
 from refquant.kernels.table import KERNELS
 from refquant.runtimes.tflite_ref import TFLITE_REF
@@ -27,6 +30,11 @@ LEADING = Batching.LEADING
 
 # The ops whose kernels compute otherwise, not only with other values.
 OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
+    "ADD": {
+        "INT8": Kernel(binary_vectors.add_params, binary_vectors.add, LEADING),
+        "UINT8": Kernel(binary_vectors.add_params, binary_vectors.add, LEADING),
+        "INT16": Kernel(binary_vectors.add_params, binary_vectors.add, LEADING),
+    },
     "LOGISTIC": {"INT16": Kernel(lookup.logistic_int16_by_powers_params, elementwise.look_up, LEADING)},
     "TANH": {"INT16": Kernel(lookup.tanh_int16_by_powers_params, elementwise.look_up, LEADING)},
     "QUANTIZE": {
@@ -83,7 +91,12 @@ TFLITE_OPT = replace(
         "CONV_2D.hybrid_scaling": scale_by_product,
         "DEPTHWISE_CONV_2D.hybrid_scaling": scale_by_filter_then_input_in_fours,
         "DEPTHWISE_CONV_2D.hybrid_clamp": clamp_float_in_fours,
-        # conversion, reduction
+        # binary, conversion, reduction
+        "ADD.vectors": {
+            "INT8": VectorForms(Vectors(16, SHIFT_FIRST), Vectors(16, SHIFT_FIRST), Vectors(8, SHIFT_LAST)),
+            "UINT8": VectorForms(Vectors(8, SHIFT_LAST), Vectors(8, SHIFT_LAST), Vectors(8, SHIFT_LAST)),
+            "INT16": VectorForms(Vectors(16, SHIFT_FIRST), None, None),
+        },
         "QUANTIZE.byte_requantizer": UPWARD_ROUNDING_IN_FLAT_SIXTEENS,
         "QUANTIZE.to_steps": steps_by_inverse_in_eights,
         "DEQUANTIZE.to_real": real_by_sum_in_eights,

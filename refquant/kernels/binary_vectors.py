@@ -1,0 +1,125 @@
+"""ADD of codes by vectors: what fills one is rounded in another way; the rest is as in the reference kernels.
+
+Source: tflite/kernels/internal/optimized/integer_ops/add.h, optimized_ops.h (AddElementwise, AddScalarBroadcast,
+BinaryBroadcastFiveFold); internal/reference/process_broadcast_shapes.h.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile, zip_longest
+
+import numpy as np
+
+from refquant.arithmetic.requantize import Requantizer, behind_whole_vectors
+from refquant.kernels import binary, binary_int16
+from refquant.kernels.elementwise import by_pairs, with_pairs
+from refquant.kernels.kernel import Node, Shape
+from refquant.model.graph import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """How many elements are added at once, and how each input comes to the common scale there."""
+
+    lanes: int
+    requantizer: Requantizer
+
+
+@dataclass(frozen=True, slots=True)
+class VectorForms:
+    """The vectors of each way through two tensors; None: as in the reference kernels.
+
+    `alike`: inputs of one shape, in one run. `runs`: the runs of several elements that neither input repeats.
+    `scalars`: the runs of one input that meet single elements of the other.
+    """
+
+    alike: Vectors
+    runs: Vectors | None
+    scalars: Vectors | None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSumParams:
+    """ADD in vectors. `in_vector`: which elements of the output are, in its shape; `rest`: how the others are added."""
+
+    in_vector: Array
+    vector: binary.TwoScalesParams
+    rest: binary.TwoScalesParams
+    output_shapes: tuple[Shape]
+
+
+SumParams = VectorSumParams | binary_int16.SumParams
+
+
+def add_params(node: Node) -> SumParams:
+    """Decodes ADD on int8, uint8 or int16; the runtime's value "ADD.vectors" is {type: VectorForms}.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/add.cc, Prepare, EvalAddQuantized.
+    """
+    type = node.outputs[0].type
+    rest = binary_int16.add_params(node) if type == "INT16" else binary.add_params(node)
+    if not isinstance(rest, binary.TwoScalesParams):
+        return rest
+    forms: Mapping[str, VectorForms] = node.arithmetic["ADD.vectors"]
+    vectors, run = _run(forms[type], node.input(0).shape, node.input(1).shape)
+    if vectors is None or run < vectors.lanes:
+        return rest
+    shape = rest.output_shapes[0]
+    in_vector = np.tile(~behind_whole_vectors(run, vectors.lanes), math.prod(shape) // run).reshape(shape)
+    input1, input2 = (replace(i, requantizer=vectors.requantizer) for i in (rest.input1, rest.input2))
+    vector = binary.TwoScalesParams(input1, input2, rest.output, rest.output_shapes)
+    return VectorSumParams(in_vector, with_pairs(_sum_in_vectors, vector, type), rest, rest.output_shapes)
+
+
+def _run(forms: VectorForms, a: Shape, b: Shape) -> tuple[Vectors | None, int]:
+    """(the form, the elements of one run) for inputs of these shapes.
+
+    From the last axis on: those that are equal (run), those of size 1 in one input (repeated), equal ones again, those
+    of size 1 in the other input, equal ones again. Other shapes have no vectors.
+    """
+    sizes = list(zip_longest(a[::-1], b[::-1], fillvalue=1))
+    if all(map(_equal, sizes)):
+        return forms.alike, math.prod(a)
+    run = list(takewhile(_equal, sizes))
+    rest = sizes[len(run) :]
+    if rest[0][0] != 1:
+        rest = [(y, x) for x, y in rest]
+    repeated = list(takewhile(lambda pair: pair[0] == 1, rest))
+    behind = rest[len(repeated) :]
+    for condition in (_equal, lambda pair: pair[1] == 1, _equal):
+        behind = behind[len(list(takewhile(condition, behind))) :]
+    if behind:
+        return None, 0
+    elements = math.prod(x for x, _ in run)
+    if elements > 1:
+        return forms.runs, elements
+    return forms.scalars, math.prod(y for _, y in repeated)
+
+
+def _equal(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]
+
+
+def add(params: SumParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """As binary.add, the inputs in vectors brought to one scale in the vectors' way. arrays: two arrays of one type."""
+    if not isinstance(params, VectorSumParams):
+        return binary_int16.add(params, arrays)
+    vector = by_pairs(_sum_in_vectors, params.vector, arrays)
+    if params.in_vector.all():
+        return vector
+    return (np.where(params.in_vector, vector[0], binary.add(params.rest, arrays)[0]),)
+
+
+def _sum_in_vectors(params: binary.TwoScalesParams, a: Array, b: Array) -> Array:
+    """Between 32 and 8 bits the sum is one of 16 bits, without the higher ones."""
+    stage = params.output
+    sums = binary.scaled(params.input1, a) + binary.scaled(params.input2, b)
+    codes = stage.requantizer.apply(sums, stage.record)
+    if stage.dtype.itemsize == 1:
+        codes = (codes + stage.zero_point).astype(np.int16).astype(np.int64)
+    else:
+        codes = codes + stage.zero_point
+    return np.clip(codes, stage.low, stage.high).astype(stage.dtype)

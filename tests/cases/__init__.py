@@ -1,6 +1,7 @@
 """Generators of random one-operator models, one file a kernel family. Each takes a random generator and gives a Case.
 
-CASES: name of the check ("CONV_2D", "CONV_2D per tensor", ...) -> generator.
+CASES: name of the check ("CONV_2D", "CONV_2D per tensor", ...) -> generator. ONLY: described runtime -> checks of what
+the reference kernels do not compute.
 """
 
 from __future__ import annotations
@@ -385,6 +386,7 @@ CASES: Mapping[str, Generator] = {
     "ARG_MIN float": reduction.arg("ARG_MIN", "FLOAT32"),
     "RESIZE_BILINEAR": resize.resize("RESIZE_BILINEAR", "INT8"),
     "RESIZE_BILINEAR uint8": resize.resize("RESIZE_BILINEAR", "UINT8"),
+    "RESIZE_BILINEAR uint8, eight times": resize.eight_times,
     "RESIZE_BILINEAR float": resize.resize("RESIZE_BILINEAR", "FLOAT32"),
     "RESIZE_NEAREST_NEIGHBOR": resize.resize("RESIZE_NEAREST_NEIGHBOR", "INT8"),
     "RESIZE_NEAREST_NEIGHBOR uint8": resize.resize("RESIZE_NEAREST_NEIGHBOR", "UINT8"),
@@ -454,4 +456,8 @@ CASES: Mapping[str, Generator] = {
     "BROADCAST_ARGS": movement.broadcast_args,
     "ONE_HOT": movement.one_hot,
     "CUMSUM": movement.cumsum,
+}
+
+ONLY: Mapping[str, Mapping[str, Generator]] = {
+    "tflite_opt": {"SUM int16": reduction.quantized("SUM", "INT16")},
 }

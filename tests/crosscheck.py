@@ -10,6 +10,7 @@ from models import Case
 from oracle import litert
 from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND
 from refquant.model import read_model, write_model
+from refquant.model.graph import Graph, Operator
 from refquant.program import Value, execute, prepare
 from refquant.runtimes import runtime_named
 
@@ -34,8 +35,11 @@ def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def kernel_of(case: Case) -> tuple[str, str]:
     """(op, type) under which the table of kernels has the case's operator."""
-    graph = case.model.graph
-    operator = graph.operators[0]
+    return kernel_key(case.model.graph.operators[0], case.model.graph)
+
+
+def kernel_key(operator: Operator, graph: Graph) -> tuple[str, str]:
+    """(op, type) under which the table of kernels has the operator."""
     types = [graph.tensors[index].type if index >= 0 else "" for index in operator.inputs]
     decider = types[TYPE_OPERAND.get(operator.name, 0)]
     weights = types[WEIGHT_OPERAND[operator.name]] if operator.name in WEIGHT_OPERAND else decider

@@ -478,6 +478,21 @@ def float_sum(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[
         return (_restore(params, sums if len(params.axes) == params.rank else sums + ZERO, x),)
 
 
+def float_sum_from_first(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """x0 + x1 + ... in float32, in memory order, beginning with x0: of -0.0 alone it is -0.0. 0 for an empty input.
+
+    arrays: input float32, axes None. Source: tflite/kernels/internal/optimized/reduce.h, ReduceGeneric, SumOp.
+    """
+    x = arrays[0]
+    assert x is not None
+    with np.errstate(all="ignore"):
+        sums = _in_order(params, x, np.add) + ZERO
+    if params.count and (sums == 0).any():
+        runs = _runs(params, x)
+        sums = np.where(((runs == 0) & np.signbit(runs)).all(axis=1), -ZERO, sums)
+    return (_restore(params, sums, x),)
+
+
 def float_product(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """x0 * x1 * ... in float32, in memory order; 1 for an empty input. arrays: input float32, axes None.
 
@@ -511,6 +526,34 @@ def float_reduce_max(params: ReductionParams, arrays: Sequence[Array | None]) ->
     else:
         best = np.where(best > lowest, best, lowest)
     return (_restore(params, best, x),)
+
+
+def float_reduce_max_in_order(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """best = x0; for each x: best = best if best > x else x. The lowest finite value for an empty input.
+
+    So a NaN is replaced by what comes after it, of 0.0 and -0.0 the later one stays, and -inf is kept.
+    arrays: input float32, axes None. Source: tflite/kernels/internal/optimized/reduce.h, ReduceGeneric, MaxOp.
+    """
+    x = arrays[0]
+    assert x is not None
+    runs = _runs(params, x)
+    if params.count == 0:
+        lowest = np.finfo(np.float32).min
+        return (np.full((*x.shape[: x.ndim - params.rank], *params.output_shapes[0]), lowest),)
+    backwards = runs[:, ::-1]
+    nan = np.isnan(backwards)
+    counted = np.where(np.logical_or.accumulate(nan, axis=1), np.float32(-np.inf), backwards)
+    last_of_the_largest = counted.argmax(axis=1)[:, np.newaxis]
+    best = np.take_along_axis(counted, last_of_the_largest, 1)[:, 0]
+    return (_restore(params, np.where(nan[:, 0], runs[:, -1], best), x),)
+
+
+def float_reduce_min_in_order(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """best = x0; for each x: best = best if best < x else x; as `float_reduce_max_in_order` on negated values."""
+    x = arrays[0]
+    assert x is not None
+    (largest,) = float_reduce_max_in_order(params, (-x, None))
+    return (-largest,)
 
 
 def float_reduce_min(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

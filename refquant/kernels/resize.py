@@ -218,26 +218,49 @@ def float_resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array |
 
 
 def resize_bilinear_by_corners(params: ResizeBilinearParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """v00*(h0*w0) + v01*(h0*w1) + v10*(h1*w0) + v11*(h1*w1) + 0.5 in float32, truncated.
+    """0 + v00*(h0*w0) + v01*(h0*w1) + v10*(h1*w0) + v11*(h1*w1) in float32; for uint8 plus 0.5, then truncated.
 
-    As float_resize_bilinear, but the two weights of a corner meet first, and the corners come row by row.
-    arrays: input uint8 (..., H, W, C), size None. Returns uint8 (..., height, width, C).
-    Source: tflite/kernels/internal/optimized/resize_bilinear.h, ResizeBilinearGenericSmallChannel; its form for images
-    that grow eight times, ResizeBilinear888Uint8, computes the same, exactly.
+    As float_resize_bilinear, but the two weights of a corner meet first, and the corners come row by row; float32
+    images that grow twice have a form of their own.
+    arrays: input uint8 or float32 (..., H, W, C), size None. Returns the same type (..., height, width, C).
+    Source: tflite/kernels/internal/optimized/resize_bilinear.h, ResizeBilinearGeneric, ResizeBilinear2x2,
+    ResizeBilinearGenericSmallChannel; the form of the last for images that grow eight times, ResizeBilinear888Uint8,
+    computes the same, exactly.
     """
     rows, columns = params.rows, params.columns
+    corners = [
+        (row, column, (h[:, np.newaxis] * w)[..., np.newaxis])
+        for row, h in ((rows.lower, rows.lower_weight), (rows.upper, rows.upper_weight))
+        for column, w in ((columns.lower, columns.lower_weight), (columns.upper, columns.upper_weight))
+    ]
 
     def images(x: Array) -> Array:
-        total: Array | None = None
-        for row, h in ((rows.lower, rows.lower_weight), (rows.upper, rows.upper_weight)):
-            for column, w in ((columns.lower, columns.lower_weight), (columns.upper, columns.upper_weight)):
-                value = x.take(row, -3).take(column, -2).astype(np.float32)
-                value *= (h[:, np.newaxis] * w)[..., np.newaxis]
-                total = value if total is None else total + value
-        assert total is not None
-        return np.asarray(total + np.float32(0.5))
+        total = np.zeros((*x.shape[:-3], *params.output_shapes[0][1:]), np.float32)
+        for row, column, weight in corners:
+            total += x.take(row, -3).take(column, -2) * weight
+        return total + np.float32(0.5) if params.type == "UINT8" else total
 
-    return (_image_by_image(params, arrays, images),)
+    x = arrays[0]
+    assert x is not None
+    height, width = x.shape[-3:-1]
+    plain = not params.align_corners and not params.half_pixel_centers
+    twice = plain and params.type == "FLOAT32" and params.output_shapes[0][1:3] == (2 * height, 2 * width)
+    with np.errstate(all="ignore"):
+        return (_image_by_image(params, arrays, _twice_the_size if twice else images),)
+
+
+def _twice_the_size(x: Array) -> Array:
+    """Each pixel, and halfway to its neighbours on the right, below, and of both; the last ones are their own."""
+    half = np.float32(0.5)
+    right = x.take(np.minimum(np.arange(x.shape[-2]) + 1, x.shape[-2] - 1), -2)
+    below = np.minimum(np.arange(x.shape[-3]) + 1, x.shape[-3] - 1)
+    to_the_right = (x + right) * half
+    down = (x + x.take(below, -3)) * half
+    across = (down + (right + right.take(below, -3)) * half) * half
+    output = np.empty((*x.shape[:-3], 2 * x.shape[-3], 2 * x.shape[-2], x.shape[-1]), np.float32)
+    output[..., ::2, ::2, :], output[..., ::2, 1::2, :] = x, to_the_right
+    output[..., 1::2, ::2, :], output[..., 1::2, 1::2, :] = down, across
+    return output
 
 
 def resize_nearest_neighbor_params(node: Node) -> ResizeNearestNeighborParams:

@@ -408,6 +408,40 @@ def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, .
         return (in_pieces(params.function, x),)
 
 
+@dataclass(frozen=True, slots=True)
+class HardSwishParams:
+    """HARD_SWISH on float32. `elements`: of one run."""
+
+    elements: int
+    output_shapes: tuple[Shape]
+
+
+def float_hard_swish_params(node: Node) -> HardSwishParams:
+    """Decodes HARD_SWISH on float32. Errors: InvalidModel."""
+    input = expect_unary(node)
+    return HardSwishParams(math.prod(input.shape), (input.shape,))
+
+
+def hard_swish_in_fours(params: HardSwishParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """x * (1/6) * min(6, max(0, x + 3)) in whole fours of a run; x * min(6, max(0, x + 3)) * (1/6) of the rest.
+
+    arrays: float32. Source: tflite/kernels/internal/optimized/optimized_ops.h, HardSwish.
+    """
+    (x,) = arrays
+    assert x is not None
+    x = np.asarray(x, order="C")
+    sixth, rest = np.float32(1.0 / 6.0), params.elements % 4
+    with np.errstate(all="ignore"):
+        inner = np.clip(x + np.float32(3), np.float32(0), np.float32(6))
+        result = np.asarray((x * sixth) * inner)
+        if rest:
+            ends = x.reshape(-1, params.elements)[:, -rest:]
+            result.reshape(-1, params.elements)[:, -rest:] = (
+                ends * inner.reshape(-1, params.elements)[:, -rest:]
+            ) * sixth
+    return (result,)
+
+
 def float_gelu(params: PlainParams | GeluParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """x/2 * erfc(-x / sqrt 2), or the approximate form, as Eigen computes them. arrays: float32.
 

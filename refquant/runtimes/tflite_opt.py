@@ -20,7 +20,7 @@ from refquant.arithmetic.requantize import (
     effective_scale_float32_product,
 )
 from refquant.arithmetic.row_quantization import scale_by_filter_then_input_in_fours, scale_by_product
-from refquant.kernels import binary_vectors, conversion, elementwise, lookup, reduction, resize, softmax
+from refquant.kernels import binary_vectors, conversion, elementwise, lookup, pooling, reduction, resize, softmax, unary
 from refquant.kernels.activation import clamp_float_in_fours
 from refquant.kernels.binary_vectors import VectorForms, Vectors
 from refquant.kernels.kernel import Batching, Kernel
@@ -38,6 +38,8 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
     },
     "LOGISTIC": {"INT16": Kernel(lookup.logistic_int16_by_powers_params, elementwise.look_up, LEADING)},
     "TANH": {"INT16": Kernel(lookup.tanh_int16_by_powers_params, elementwise.look_up, LEADING)},
+    "HARD_SWISH": {"FLOAT32": Kernel(unary.float_hard_swish_params, unary.hard_swish_in_fours, LEADING)},
+    "L2_POOL_2D": {"FLOAT32": Kernel(pooling.pool_float_params, pooling.l2_pool_2d_by_inverse, Batching.ROWS)},
     "QUANTIZE": {
         "INT8": Kernel(conversion.requantize_params, conversion.requantize, LEADING),
         "UINT8": Kernel(conversion.requantize_params, conversion.requantize, LEADING),
@@ -55,6 +57,7 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
         "UINT8": Kernel(reduction.mean_of_images_params, reduction.quantized_mean_or_sum, LEADING, (1,)),
     },
     "SUM": {
+        "FLOAT32": Kernel(reduction.reduction_params, reduction.float_sum_from_first, LEADING, (1,)),
         "INT8": Kernel(reduction.float_sum_params, reduction.float_scaled_sum, LEADING, (1,)),
         "UINT8": Kernel(reduction.float_sum_params, reduction.float_scaled_sum, LEADING, (1,)),
         "INT16": Kernel(reduction.float_sum_params, reduction.float_scaled_sum, LEADING, (1,)),
@@ -63,7 +66,14 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
         "INT8": Kernel(reduction.product_params, reduction.code_product_or_copy, LEADING, (1,)),
         "INT16": Kernel(reduction.product_params, reduction.code_product_or_copy, LEADING, (1,)),
     },
+    "REDUCE_MAX": {
+        "FLOAT32": Kernel(reduction.extremum_params, reduction.float_reduce_max_in_order, LEADING, (1,)),
+    },
+    "REDUCE_MIN": {
+        "FLOAT32": Kernel(reduction.extremum_params, reduction.float_reduce_min_in_order, LEADING, (1,)),
+    },
     "RESIZE_BILINEAR": {
+        "FLOAT32": Kernel(resize.resize_bilinear_params, resize.resize_bilinear_by_corners, LEADING, (1,)),
         "UINT8": Kernel(resize.resize_bilinear_params, resize.resize_bilinear_by_corners, LEADING, (1,)),
     },
 }
@@ -79,7 +89,6 @@ INEXACT: Mapping[str, Mapping[str, str]] = {
     "CONV_3D": {"FLOAT32": PRODUCTS},
     "CONV_3D_TRANSPOSE": {"FLOAT32": PRODUCTS},
     "FULLY_CONNECTED": {"FLOAT32": PRODUCTS},
-    "L2_POOL_2D": {"FLOAT32": "Eigen sums the squares in vectors"},
     "LOCAL_RESPONSE_NORMALIZATION": {
         "FLOAT32": "the sum of squares moves along the channels, and Eigen's power is used"
     },
@@ -87,14 +96,7 @@ INEXACT: Mapping[str, Mapping[str, str]] = {
     "TANH": {"FLOAT32": EIGEN_FUNCTION},
     "SOFTMAX": {"FLOAT32": EIGEN_FUNCTION},
     "LOG_SOFTMAX": {"FLOAT32": EIGEN_FUNCTION},
-    "HARD_SWISH": {"FLOAT32": "x / 6 is x times the float32 next to 1/6"},
     "MEAN": {"FLOAT32": "sums along the last axis are Eigen's"},
-    "SUM": {"FLOAT32": "a sum begins with its first element and may be -0.0"},
-    "REDUCE_MAX": {"FLOAT32": "a NaN, or the later one of 0.0 and -0.0, is taken"},
-    "REDUCE_MIN": {"FLOAT32": "a NaN, or the later one of 0.0 and -0.0, is taken"},
-    "RESIZE_BILINEAR": {
-        "FLOAT32": "the two weights of a corner meet before the pixel, and twice the size has its own form"
-    },
 }
 
 TFLITE_OPT = replace(

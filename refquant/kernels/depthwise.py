@@ -155,8 +155,6 @@ def decode_depthwise(node: Node, bias_type: str) -> tuple[Operand, Operand, Wind
             f"filter '{filter_.name}' has shape {list(filter_.shape)}; with {depth} input channels it must be "
             f"[1, height, width, a multiple of {depth}]"
         )
-    if len(node.inputs) == 2 and bias_type not in node.arithmetic["DEPTHWISE_CONV_2D.optional_biases"]:
-        raise node.unsupported("there is no bias: TFLite's optimized kernel reads one and ends the process. Add zeros")
     if len(node.inputs) == 3:
         bias = node.input(2)
         check_bias(node, bias, bias_type, channels)
@@ -166,7 +164,11 @@ def decode_depthwise(node: Node, bias_type: str) -> tuple[Operand, Operand, Wind
     for axis in (window.height, window.width):
         if max(axis.stride, axis.dilation) > MAX_OPTION:
             raise node.invalid(f"strides and dilations must be at most {MAX_OPTION}")
-    return input_, filter_, window, channels // depth, (n, window.height.output, window.width.output, channels)
+    output_shape = n, window.height.output, window.width.output, channels
+    optional = bias_type in node.arithmetic["DEPTHWISE_CONV_2D.optional_biases"] or 0 in output_shape
+    if len(node.inputs) == 2 and not optional:
+        raise node.unsupported("there is no bias: TFLite's optimized kernel reads one and ends the process. Add zeros")
+    return input_, filter_, window, channels // depth, output_shape
 
 
 def depthwise_weights(params: DepthwiseParams, filter_: Array, bias: Array | None) -> DepthwiseWeights:

@@ -108,7 +108,8 @@ def _steps(node: Node, real: float, scale: np.float32) -> int:
 def leaky_relu_params(node: Node) -> LookupParams:
     """The table clamp(requantize(v) + zp_out), v = code - zp_in, with s_in * alpha / s_out as the multiplier for v < 0.
 
-    The other multiplier is s_in / s_out; all in float32. A negative alpha negates what its magnitude gives.
+    The other multiplier is s_in / s_out; all in float32. A negative alpha negates what its magnitude gives; on the
+    types of the runtime's value "LEAKY_RELU.negating_first" it negates v. Half-way values tell the two apart.
     Errors: InvalidModel, UnsupportedModel.
     Source: tflite/kernels/activations.cc, LeakyReluPrepare; internal/reference/leaky_relu.h, QuantizeLeakyRelu.
     """
@@ -120,10 +121,13 @@ def leaky_relu_params(node: Node) -> LookupParams:
         real_alpha = scale * alpha / output_scale
     negative = fixed_point(node, "|input scale * alpha / output scale|", np.abs(real_alpha))
     sign = -1 if real_alpha < 0 else 1
+    first = sign if node.input(0).type in node.arithmetic["LEAKY_RELU.negating_first"] else 1
 
     def table(codes: Int64) -> Int64:
         v = codes - zero_point
-        scaled = np.where(v >= 0, _requantized(node, v, identity), sign * _requantized(node, v, negative))
+        scaled = np.where(
+            v >= 0, _requantized(node, v, identity), first * sign * _requantized(node, first * v, negative)
+        )
         return np.asarray(np.clip(scaled + output_zero_point, *code_range(node.outputs[0].type)))
 
     return table_params(node, table)

@@ -84,7 +84,6 @@ EIGEN_FUNCTION = "Eigen computes the function in vectors, by a polynomial of its
 # What float32 results are near those of the optimized kernels only, and why.
 INEXACT: Mapping[str, Mapping[str, str]] = {
     "CONV_2D": {"FLOAT32": PRODUCTS},
-    "DEPTHWISE_CONV_2D": {"FLOAT32": "the bias is the first addend of a sum, not the last"},
     "TRANSPOSE_CONV": {"FLOAT32": PRODUCTS},
     "CONV_3D": {"FLOAT32": PRODUCTS},
     "CONV_3D_TRANSPOSE": {"FLOAT32": PRODUCTS},
@@ -110,10 +109,12 @@ TFLITE_OPT = replace(
         "CONV_2D.uint8_requantizer": UPWARD_ROUNDING,
         "CONV_2D.int16_requantizer": UPWARD_ROUNDING,
         "DEPTHWISE_CONV_2D.optional_biases": ("INT64",),
+        "DEPTHWISE_CONV_2D.bias_first": True,
         "DEPTHWISE_CONV_2D.requantizer": UPWARD_ROUNDING_IN_EIGHTS,
         "TRANSPOSE_CONV.requantizer": UPWARD_ROUNDING_IN_EIGHTS,
         "TRANSPOSE_CONV.uint8_requantizer": UPWARD_ROUNDING_IN_FLAT_SIXTEENS,
         "TRANSPOSE_CONV.int16_requantizer": UPWARD_ROUNDING_IN_EIGHTS,
+        "FULLY_CONNECTED.int16_accumulator": "INT32",
         "FULLY_CONNECTED.requantizer": UPWARD_ROUNDING,
         "FULLY_CONNECTED.uint8_requantizer": UPWARD_ROUNDING,
         "FULLY_CONNECTED.int16_requantizer": UPWARD_ROUNDING,
@@ -123,7 +124,8 @@ TFLITE_OPT = replace(
         "CONV_2D.hybrid_scaling": scale_by_product,
         "DEPTHWISE_CONV_2D.hybrid_scaling": scale_by_filter_then_input_in_fours,
         "DEPTHWISE_CONV_2D.hybrid_clamp": clamp_float_in_fours,
-        # binary, conversion, reduction
+        # elementwise, conversion, reduction
+        "LEAKY_RELU.negating_first": ("INT16",),
         "ADD.vectors": {
             "INT8": VectorForms(Vectors(16, SHIFT_FIRST), Vectors(16, SHIFT_FIRST), Vectors(8, SHIFT_LAST)),
             "UINT8": VectorForms(Vectors(8, SHIFT_LAST), Vectors(8, SHIFT_LAST), Vectors(8, SHIFT_LAST)),

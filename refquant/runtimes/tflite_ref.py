@@ -49,6 +49,7 @@ TFLITE_REF = Runtime(
         "CONV_2D.effective_scale": effective_scale_float64,
         "CONV_2D.uint8_effective_scale": effective_scale_float32_product,
         "DEPTHWISE_CONV_2D.optional_biases": ("INT32", "INT64", "FLOAT32"),
+        "DEPTHWISE_CONV_2D.bias_first": False,
         "DEPTHWISE_CONV_2D.requantizer": DOUBLE_ROUNDING,
         "DEPTHWISE_CONV_2D.uint8_requantizer": DOUBLE_ROUNDING,
         "DEPTHWISE_CONV_2D.int64_requantizer": INT64_SINGLE_ROUNDING,
@@ -61,6 +62,7 @@ TFLITE_REF = Runtime(
         "TRANSPOSE_CONV.int64_requantizer": INT64_SINGLE_ROUNDING,
         "TRANSPOSE_CONV.effective_scale": effective_scale_float64,
         "TRANSPOSE_CONV.uint8_effective_scale": effective_scale_float32_product,
+        "FULLY_CONNECTED.int16_accumulator": "INT64",  # where neither bias nor option tells
         "FULLY_CONNECTED.requantizer": FLOAT64_ROUND,
         "FULLY_CONNECTED.uint8_requantizer": FLOAT64_ROUND,
         "FULLY_CONNECTED.int16_requantizer": FLOAT64_ROUND,
@@ -98,6 +100,7 @@ TFLITE_REF = Runtime(
         "RELU_N1_TO_1.requantizer": DOUBLE_ROUNDING,
         "RELU_0_TO_1.requantizer": DOUBLE_ROUNDING,
         "LEAKY_RELU.requantizer": DOUBLE_ROUNDING,
+        "LEAKY_RELU.negating_first": (),
         "PRELU.requantizer": DOUBLE_ROUNDING,
         "ABS.requantizer": DOUBLE_ROUNDING,
         "QUANTIZE.requantizer": DOUBLE_ROUNDING,

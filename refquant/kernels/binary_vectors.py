@@ -1,7 +1,8 @@
-"""ADD of codes by vectors: what fills one is rounded in another way; the rest is as in the reference kernels.
+"""ADD and MUL of codes by vectors: what fills one is rounded or narrowed in another way than in the reference kernels.
 
-Source: tflite/kernels/internal/optimized/integer_ops/add.h, optimized_ops.h (AddElementwise, AddScalarBroadcast,
-BinaryBroadcastFiveFold); internal/reference/process_broadcast_shapes.h.
+Between 32 and 8 bits the result has 16 in a vector, and the zero point is added to these without saturation.
+Source: tflite/kernels/internal/optimized/integer_ops/add.h, mul.h, optimized_ops.h (AddElementwise, AddScalarBroadcast,
+MulElementwise, MulSimpleBroadcast, BinaryBroadcastFiveFold); internal/reference/process_broadcast_shapes.h.
 """
 
 from __future__ import annotations
@@ -13,19 +14,26 @@ from itertools import takewhile, zip_longest
 
 import numpy as np
 
+from refquant.arithmetic.fixed_point import Int64, saturate
+from refquant.arithmetic.fixed_point_int16 import INT16_MAX
 from refquant.arithmetic.requantize import Requantizer, behind_whole_vectors
 from refquant.kernels import binary, binary_int16
-from refquant.kernels.elementwise import by_pairs, with_pairs
+from refquant.kernels.elementwise import by_pairs, code_range, with_pairs
 from refquant.kernels.kernel import Node, Shape
 from refquant.model.graph import Array
 
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """How many elements are added at once, and how each input comes to the common scale there."""
+    """How many elements are taken at once, and how they are rounded there.
+
+    `requantizer`: how ADD brings each input to the common scale; None: as elsewhere. `saturated`: results beyond 16
+    bits saturate; else the higher bits are lost.
+    """
 
     lanes: int
-    requantizer: Requantizer
+    requantizer: Requantizer | None = None
+    saturated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,16 @@ class VectorSumParams:
     output_shapes: tuple[Shape]
 
 
+@dataclass(frozen=True, slots=True)
+class VectorProductParams:
+    """MUL in vectors, whose results may leave 16 bits; `saturated` as in Vectors, the rest as in VectorSumParams."""
+
+    in_vector: Array
+    saturated: bool
+    rest: binary.ProductParams
+    output_shapes: tuple[Shape]
+
+
 SumParams = VectorSumParams | binary_int16.SumParams
 
 
@@ -67,11 +85,56 @@ def add_params(node: Node) -> SumParams:
     vectors, run = _run(forms[type], node.input(0).shape, node.input(1).shape)
     if vectors is None or run < vectors.lanes:
         return rest
-    shape = rest.output_shapes[0]
-    in_vector = np.tile(~behind_whole_vectors(run, vectors.lanes), math.prod(shape) // run).reshape(shape)
-    input1, input2 = (replace(i, requantizer=vectors.requantizer) for i in (rest.input1, rest.input2))
+    in_vector = _in_vector(vectors, run, rest.output_shapes[0])
+    requantizer = vectors.requantizer or rest.input1.requantizer
+    input1, input2 = (replace(i, requantizer=requantizer) for i in (rest.input1, rest.input2))
     vector = binary.TwoScalesParams(input1, input2, rest.output, rest.output_shapes)
     return VectorSumParams(in_vector, with_pairs(_sum_in_vectors, vector, type), rest, rest.output_shapes)
+
+
+def _in_vector(vectors: Vectors, run: int, shape: Shape) -> Array:
+    """Which elements of an output of that shape, in runs of so many, lie in whole vectors."""
+    return np.tile(~behind_whole_vectors(run, vectors.lanes), math.prod(shape) // run).reshape(shape)
+
+
+def mul_params(node: Node) -> VectorProductParams | binary.ProductParams:
+    """Decodes MUL on int8 or uint8; the runtime's value "MUL.vectors" is {type: VectorForms}.
+
+    Where no result leaves 16 bits, vectors give what the reference kernels do.
+    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/mul.cc, Prepare, EvalQuantized.
+    """
+    rest = binary.mul_params(node)
+    codes = np.array(code_range(node.outputs[0].type))
+    largest = np.outer(codes - rest.input1_zero_point, codes - rest.input2_zero_point).reshape(-1)
+    if np.abs(rest.output.requantizer.apply(largest, rest.output.record)).max() < INT16_MAX - 255:
+        return rest
+    forms: Mapping[str, VectorForms] = node.arithmetic["MUL.vectors"]
+    vectors, run = _run(forms[node.outputs[0].type], node.input(0).shape, node.input(1).shape)
+    if vectors is None or run < vectors.lanes:
+        return rest
+    in_vector = _in_vector(vectors, run, rest.output_shapes[0])
+    return VectorProductParams(in_vector, vectors.saturated, rest, rest.output_shapes)
+
+
+def mul(params: VectorProductParams | binary.ProductParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """As binary.mul, of 16 bits in vectors. arrays: two int8 or two uint8 arrays."""
+    if not isinstance(params, VectorProductParams):
+        return binary.mul(params, arrays)
+    a, b = arrays
+    assert a is not None
+    assert b is not None
+    rest, stage = params.rest, params.rest.output
+    products = (a.astype(np.int64) - rest.input1_zero_point) * (b.astype(np.int64) - rest.input2_zero_point)
+    codes = stage.requantizer.apply(products, stage.record)
+    if params.saturated:
+        codes = saturate(codes, 16)
+    vector = np.clip(_of_16_bits(codes + stage.zero_point), stage.low, stage.high).astype(stage.dtype)
+    return (np.where(params.in_vector, vector, binary.mul(rest, arrays)[0]),)
+
+
+def _of_16_bits(x: Int64) -> Int64:
+    """x without its higher bits."""
+    return x.astype(np.int16).astype(np.int64)
 
 
 def _run(forms: VectorForms, a: Shape, b: Shape) -> tuple[Vectors | None, int]:
@@ -114,12 +177,8 @@ def add(params: SumParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
 
 
 def _sum_in_vectors(params: binary.TwoScalesParams, a: Array, b: Array) -> Array:
-    """Between 32 and 8 bits the sum is one of 16 bits, without the higher ones."""
     stage = params.output
     sums = binary.scaled(params.input1, a) + binary.scaled(params.input2, b)
-    codes = stage.requantizer.apply(sums, stage.record)
-    if stage.dtype.itemsize == 1:
-        codes = (codes + stage.zero_point).astype(np.int16).astype(np.int64)
-    else:
-        codes = codes + stage.zero_point
+    codes = stage.requantizer.apply(sums, stage.record) + stage.zero_point
+    codes = _of_16_bits(codes) if stage.dtype.itemsize == 1 else codes
     return np.clip(codes, stage.low, stage.high).astype(stage.dtype)

@@ -20,7 +20,18 @@ from refquant.arithmetic.requantize import (
     effective_scale_float32_product,
 )
 from refquant.arithmetic.row_quantization import scale_by_filter_then_input_in_fours, scale_by_product
-from refquant.kernels import binary_vectors, conversion, elementwise, lookup, pooling, reduction, resize, softmax, unary
+from refquant.kernels import (
+    binary_vectors,
+    conversion,
+    elementwise,
+    lookup,
+    padding_ops,
+    pooling,
+    reduction,
+    resize,
+    softmax,
+    unary,
+)
 from refquant.kernels.activation import clamp_float_in_fours
 from refquant.kernels.binary_vectors import VectorForms, Vectors
 from refquant.kernels.kernel import Batching, Kernel
@@ -28,6 +39,8 @@ from refquant.kernels.table import KERNELS
 from refquant.runtimes.tflite_ref import TFLITE_REF
 
 LEADING = Batching.LEADING
+SATURATED_8, SATURATED_16 = Vectors(8, saturated=True), Vectors(16, saturated=True)
+PAD = Kernel(padding_ops.pad_with_zeroed_params, padding_ops.pad, LEADING, (1, 2))
 
 # The ops whose kernels compute otherwise, not only with other values.
 OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
@@ -36,6 +49,11 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
         "UINT8": Kernel(binary_vectors.add_params, binary_vectors.add, LEADING),
         "INT16": Kernel(binary_vectors.add_params, binary_vectors.add, LEADING),
     },
+    "MUL": {
+        "INT8": Kernel(binary_vectors.mul_params, binary_vectors.mul, LEADING),
+        "UINT8": Kernel(binary_vectors.mul_params, binary_vectors.mul, LEADING),
+    },
+    "PADV2": {"FLOAT32": PAD, "FLOAT16": PAD},
     "LOGISTIC": {"INT16": Kernel(lookup.logistic_int16_by_powers_params, elementwise.look_up, LEADING)},
     "TANH": {"INT16": Kernel(lookup.tanh_int16_by_powers_params, elementwise.look_up, LEADING)},
     "HARD_SWISH": {"FLOAT32": Kernel(unary.float_hard_swish_params, unary.hard_swish_in_fours, LEADING)},
@@ -125,6 +143,10 @@ TFLITE_OPT = replace(
         "DEPTHWISE_CONV_2D.hybrid_scaling": scale_by_filter_then_input_in_fours,
         "DEPTHWISE_CONV_2D.hybrid_clamp": clamp_float_in_fours,
         # elementwise, conversion, reduction
+        "MUL.vectors": {
+            "INT8": VectorForms(SATURATED_16, SATURATED_16, SATURATED_16),
+            "UINT8": VectorForms(SATURATED_8, SATURATED_8, Vectors(8)),
+        },
         "LEAKY_RELU.negating_first": ("INT16",),
         "ADD.vectors": {
             "INT8": VectorForms(Vectors(16, SHIFT_FIRST), Vectors(16, SHIFT_FIRST), Vectors(8, SHIFT_LAST)),

@@ -209,7 +209,8 @@ def mean_of_images_params(node: Node) -> QuantizedReductionParams:
 def float_sum_params(node: Node) -> FloatSumParams:
     """Decodes SUM on int8, uint8 or int16 in float32: scale = s_in / s_out, bias = -zero point * scale * count.
 
-    Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/internal/optimized/reduce.h, QuantizedMeanOrSum.
+    Errors: InvalidModel; UnsupportedModel also for an empty input, of which the kernel writes nothing.
+    Source: tflite/kernels/internal/optimized/reduce.h, QuantizedMeanOrSum.
     """
     reduction = reduction_params(node)
     input_scale, input_zero_point = node.scale_and_zero_point(node.input(0))
@@ -219,6 +220,8 @@ def float_sum_params(node: Node) -> FloatSumParams:
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.float32(input_scale) / np.float32(output_scale)
         bias = np.float32(-input_zero_point) * scale * np.float32(reduction.count)
+    if 0 in node.input(0).shape and 0 not in reduction.output_shapes[0]:
+        raise node.unsupported("the input is empty: TFLite's optimized kernel then leaves the output as it was")
     return FloatSumParams(reduction, scale, bias, output_zero_point, node.input(0).type, node.narrow)
 
 
@@ -314,7 +317,7 @@ def quantized_mean_or_sum(params: QuantizedReductionParams, arrays: Sequence[Arr
 
 
 def float_scaled_sum(params: FloatSumParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """clamp(round(float32(sum of codes) * scale + bias) + output zero point); 0 everywhere for an empty input.
+    """clamp(round(float32(sum of codes) * scale + bias) + output zero point).
 
     Steps beyond int32 become its minimum, as x86's conversion makes them. arrays: input int8, uint8 or int16, axes
     None. Returns the same type. Source: tflite/kernels/internal/optimized/reduce.h, QuantizedMeanOrSum.
@@ -322,8 +325,6 @@ def float_scaled_sum(params: FloatSumParams, arrays: Sequence[Array | None]) -> 
     x = arrays[0]
     assert x is not None
     reduction, dtype = params.reduction, DTYPES[params.type]
-    if x.size == 0:
-        return (np.zeros((*x.shape[: x.ndim - reduction.rank], *params.output_shapes[0]), dtype),)
     with np.errstate(over="ignore", invalid="ignore"):
         steps = params.narrow(_integer_sum(reduction, x)).astype(np.float32) * params.scale + params.bias
     steps = round_half_away(steps)

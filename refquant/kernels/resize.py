@@ -7,7 +7,7 @@ resize_nearest_neighbor.h.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -274,6 +274,21 @@ def resize_nearest_neighbor_params(node: Node) -> ResizeNearestNeighborParams:
         for before, after in zip((height, width), size, strict=True)
     )
     return ResizeNearestNeighborParams(align_corners, half_pixel_centers, rows, columns, ((batch, *size, depth),))
+
+
+def resize_nearest_neighbor_in_16_bits_params(node: Node) -> ResizeNearestNeighborParams:
+    """As resize_nearest_neighbor_params; without both options min((i * scale) >> 16, before - 1).
+
+    scale = before * 2^16 / after + 1, an integer. Errors: InvalidModel. Source: tflite/kernels/internal/optimized/optimized_ops.h, ResizeNearestNeighbor.
+    """
+    params = resize_nearest_neighbor_params(node)
+    if params.align_corners or params.half_pixel_centers:
+        return params
+    sizes = zip(node.input(0).shape[1:3], params.output_shapes[0][1:3], strict=True)
+    rows, columns = (
+        np.minimum(np.arange(after) * ((before << 16) // after + 1) >> 16, before - 1) for before, after in sizes
+    )
+    return replace(params, rows=rows, columns=columns)
 
 
 def _nearest(before: int, after: int, align_corners: bool, half_pixel_centers: bool) -> Indices:

@@ -40,6 +40,7 @@ from refquant.runtimes.tflite_ref import TFLITE_REF
 
 LEADING = Batching.LEADING
 SATURATED_8, SATURATED_16 = Vectors(8, saturated=True), Vectors(16, saturated=True)
+NEAREST = Kernel(resize.resize_nearest_neighbor_in_16_bits_params, resize.resize_nearest_neighbor, LEADING, (1,))
 PAD = Kernel(padding_ops.pad_with_zeroed_params, padding_ops.pad, LEADING, (1, 2))
 
 # The ops whose kernels compute otherwise, not only with other values.
@@ -90,6 +91,7 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
     "REDUCE_MIN": {
         "FLOAT32": Kernel(reduction.extremum_params, reduction.float_reduce_min_in_order, LEADING, (1,)),
     },
+    "RESIZE_NEAREST_NEIGHBOR": {"INT8": NEAREST, "UINT8": NEAREST},
     "RESIZE_BILINEAR": {
         "FLOAT32": Kernel(resize.resize_bilinear_params, resize.resize_bilinear_by_corners, LEADING, (1,)),
         "UINT8": Kernel(resize.resize_bilinear_params, resize.resize_bilinear_by_corners, LEADING, (1,)),

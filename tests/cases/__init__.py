@@ -155,6 +155,11 @@ CASES: Mapping[str, Generator] = {
     "ADD uint8": binary.quantized("ADD", "UINT8"),
     "ADD, when inputs are rounded": ties.add("INT8"),
     "ADD uint8, when inputs are rounded": ties.add("UINT8"),
+    **{
+        f"{op}{name}, results beyond 16 bits": ties.beyond_16_bits(op, type)
+        for op in ("ADD", "MUL")
+        for name, type in (("", "INT8"), (" uint8", "UINT8"))
+    },
     "ADD, all pairs of codes": binary.quantized_large("ADD", "INT8"),
     "SUB": binary.quantized("SUB", "INT8"),
     "SUB uint8": binary.quantized("SUB", "UINT8"),

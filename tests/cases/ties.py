@@ -204,3 +204,22 @@ def _arrangement(rng: np.random.Generator, pairs: np.ndarray, type: str) -> tupl
     elif kind == 2:
         a, b = a.reshape(-1), b.reshape(-1)
     return a, b
+
+
+def beyond_16_bits(op: str, type: str) -> Generator:
+    """ADD or MUL with an output scale so small that results leave 16 bits, by far or by a little."""
+
+    def generate(rng: np.random.Generator) -> Case:
+        info = np.iinfo(type.lower())
+        zero_points = [int(pick(rng, (info.min, info.max, rng.integers(info.min, info.max)))) for _ in range(3)]
+        first, second = (float(np.float32(2.0 ** rng.uniform(-6, 0))) for _ in range(2))
+        largest = 255 * (first * 255 * second if op == "MUL" else first + second)
+        out = float(np.float32(largest / 2.0 ** rng.uniform(14.5, 18)))
+        n = int(pick(rng, (7, 8, 16, 17, 40)))
+        shapes = pick(rng, (((3, n), (3, n)), ((n,), (3, n)), ((3, n), (3, 1)), ((1,), (2, n))))
+        inputs = [T(s, type, f, z) for s, f, z in zip(shapes, (first, second), zero_points, strict=False)]
+        output = T(np.broadcast_shapes(*shapes), type, out, zero_points[2])
+        options = {"fused_activation_function": pick(rng, ("NONE", "RELU6"))}
+        return case(rng, op, inputs, [output], options, version=2)
+
+    return generate

@@ -279,7 +279,8 @@ def resize_nearest_neighbor_params(node: Node) -> ResizeNearestNeighborParams:
 def resize_nearest_neighbor_in_16_bits_params(node: Node) -> ResizeNearestNeighborParams:
     """As resize_nearest_neighbor_params; without both options min((i * scale) >> 16, before - 1).
 
-    scale = before * 2^16 / after + 1, an integer. Errors: InvalidModel. Source: tflite/kernels/internal/optimized/optimized_ops.h, ResizeNearestNeighbor.
+    scale = before * 2^16 / after + 1, an integer. Errors: InvalidModel.
+    Source: tflite/kernels/internal/optimized/optimized_ops.h, ResizeNearestNeighbor.
     """
     params = resize_nearest_neighbor_params(node)
     if params.align_corners or params.half_pixel_centers:

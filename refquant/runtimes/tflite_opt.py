@@ -1,7 +1,8 @@
 """tflite_opt: TFLite's optimized kernels without a delegate, as their difference from tflite_ref.
 
 Every op on integers, and every op between integers and float32, is equal bit for bit. Of the ops on float32 those in
-INEXACT are not: they are computed as in the reference kernels.
+INEXACT are not: they are computed as in the reference kernels. All this for one thread: several cut the channels of
+MEAN over images, and with them the vectors, in other places, and sum ADD_N on float32 in parts.
 """
 
 from __future__ import annotations

@@ -33,11 +33,6 @@ def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(a != b)
 
 
-def kernel_of(case: Case) -> tuple[str, str]:
-    """(op, type) under which the table of kernels has the case's operator."""
-    return kernel_key(case.model.graph.operators[0], case.model.graph)
-
-
 def kernel_key(operator: Operator, graph: Graph) -> tuple[str, str]:
     """(op, type) under which the table of kernels has the operator."""
     types = [graph.tensors[index].type if index >= 0 else "" for index in operator.inputs]

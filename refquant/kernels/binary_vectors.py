@@ -16,6 +16,7 @@ import numpy as np
 
 from refquant.arithmetic.fixed_point import Int64, saturate
 from refquant.arithmetic.fixed_point_int16 import INT16_MAX
+from refquant.arithmetic.multiplier import Multiplier
 from refquant.arithmetic.requantize import Requantizer, behind_whole_vectors
 from refquant.kernels import binary, binary_int16
 from refquant.kernels.elementwise import by_pairs, code_range, with_pairs
@@ -104,9 +105,7 @@ def mul_params(node: Node) -> VectorProductParams | binary.ProductParams:
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/mul.cc, Prepare, EvalQuantized.
     """
     rest = binary.mul_params(node)
-    codes = np.array(code_range(node.outputs[0].type))
-    largest = np.outer(codes - rest.input1_zero_point, codes - rest.input2_zero_point).reshape(-1)
-    if np.abs(rest.output.requantizer.apply(largest, rest.output.record)).max() < INT16_MAX - 255:
+    if _largest_product(rest, node.outputs[0].type) < INT16_MAX - 256:
         return rest
     forms: Mapping[str, VectorForms] = node.arithmetic["MUL.vectors"]
     vectors, run = _run(forms[node.outputs[0].type], node.input(0).shape, node.input(1).shape)
@@ -114,6 +113,14 @@ def mul_params(node: Node) -> VectorProductParams | binary.ProductParams:
         return rest
     in_vector = _in_vector(vectors, run, rest.output_shapes[0])
     return VectorProductParams(in_vector, vectors.saturated, rest, rest.output_shapes)
+
+
+def _largest_product(params: binary.ProductParams, type: str) -> float:
+    """The largest magnitude of a product of two codes less their zero points, in steps of the output."""
+    ends, record = np.array(code_range(type)), params.output.record
+    assert isinstance(record, Multiplier)
+    real = float(record.multiplier[0]) * 2.0 ** (int(record.shift[0]) - 31)
+    return real * float(np.abs(ends - params.input1_zero_point).max() * np.abs(ends - params.input2_zero_point).max())
 
 
 def mul(params: VectorProductParams | binary.ProductParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

@@ -186,7 +186,7 @@ def mean_of_images_params(node: Node) -> QuantizedReductionParams:
     Source: tflite/kernels/reduce.cc, EvalMean; internal/optimized/integer_ops/mean.h and optimized/reduce.h, Mean.
     """
     reduction = reduction_params(node)
-    if not (reduction.rank == 4 and reduction.axes == (-3, -2) and reduction.keep_dims):
+    if not (reduction.rank == 4 and reduction.axes == (-3, -2) and reduction.keep_dims and reduction.count):
         return mean_params(node)
     input_scale, input_zero_point = node.scale_and_zero_point(node.input(0))
     output_scale, output_zero_point = node.scale_and_zero_point(node.outputs[0])

@@ -214,7 +214,7 @@ def beyond_16_bits(op: str, type: str) -> Generator:
         zero_points = [int(pick(rng, (info.min, info.max, rng.integers(info.min, info.max)))) for _ in range(3)]
         first, second = (float(np.float32(2.0 ** rng.uniform(-6, 0))) for _ in range(2))
         largest = 255 * (first * 255 * second if op == "MUL" else first + second)
-        out = float(np.float32(largest / 2.0 ** rng.uniform(14.5, 18)))
+        out = float(np.float32(largest / 2.0 ** rng.uniform(14.5, pick(rng, (18, 30 if op == "MUL" else 18)))))
         n = int(pick(rng, (7, 8, 16, 17, 40)))
         shapes = pick(rng, (((3, n), (3, n)), ((n,), (3, n)), ((3, n), (3, 1)), ((1,), (2, n))))
         inputs = [T(s, type, f, z) for s, f, z in zip(shapes, (first, second), zero_points, strict=False)]

@@ -8,7 +8,9 @@ import numpy as np
 
 from models import Case
 from oracle import litert
+from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND
 from refquant.model import read_model, write_model
+from refquant.model.graph import Graph, Operator
 from refquant.program import Value, execute, new_state, prepare
 from refquant.runtimes import runtime_named
 
@@ -31,6 +33,14 @@ def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         x, y = (np.frombuffer(array.tobytes(), bits).reshape(array.shape) for array in (a, b))
         return np.asarray((x != y) & ~(np.isnan(a) & np.isnan(b)))
     return np.asarray(a != b)
+
+
+def kernel_key(operator: Operator, graph: Graph) -> tuple[str, str]:
+    """(op, type) under which the table of kernels has the operator."""
+    types = [graph.tensors[index].type if index >= 0 else "" for index in operator.inputs]
+    decider = types[TYPE_OPERAND.get(operator.name, 0)]
+    weights = types[WEIGHT_OPERAND[operator.name]] if operator.name in WEIGHT_OPERAND else decider
+    return operator.name, decider if weights == decider else f"{decider}x{weights}"
 
 
 def compare(case: Case, resolver: str | None = None, runtime: str = "tflite_ref") -> Count:

@@ -29,17 +29,18 @@ def accumulators_at_edges(multiplier: int, shift: int, rng: np.random.Generator,
     st.integers(-255, 255),
     st.integers(0, 255),
     st.integers(0, 2**32 - 1),
+    st.booleans(),
 )
-def test_equal_to_the_fixed_point_form(multiplier, shift, bits, bias, low, width, seed) -> None:
+def test_equal_to_the_fixed_point_form(multiplier, shift, bits, bias, low, width, seed, away) -> None:
     record = Multiplier(np.array([multiplier], np.int32), np.array([shift], np.int32))
     bound, high = 2**bits, low + width
-    rounding = float_rounding(record, np.array([bias]), bound, low, high)
+    rounding = float_rounding(record, np.array([bias]), bound, low, high, np.array([away]))
     assume(rounding is not None)
     acc = accumulators_at_edges(multiplier, shift, np.random.default_rng(seed), bound + abs(bias))
     x = acc - bias
     acc, x = acc[np.abs(x) <= bound], x[np.abs(x) <= bound]
     got = rounding.apply(x[:, None])[:, 0]
-    want = multiply_by_quantized_multiplier(acc, multiplier, shift)
+    want = multiply_by_quantized_multiplier(acc, multiplier, shift, away)
     assert (np.clip(got, low, high) == np.clip(want, low, high)).all()
     assert np.abs(got).max(initial=0) <= rounding.largest
 
@@ -47,7 +48,7 @@ def test_equal_to_the_fixed_point_form(multiplier, shift, bits, bias, low, width
 def test_refused_where_the_accumulator_or_its_left_shift_may_wrap() -> None:
     def possible(shift: int, bound: int, bias: int = 0) -> bool:
         record = Multiplier(np.array([2**31 - 1], np.int32), np.array([shift], np.int32))
-        return float_rounding(record, np.array([bias]), bound, -128, 127) is not None
+        return float_rounding(record, np.array([bias]), bound, -128, 127, np.array([True])) is not None
 
     assert possible(-11, 2**20)
     assert possible(4, 2**26)

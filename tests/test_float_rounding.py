@@ -33,20 +33,28 @@ def multipliers_and_biases(rng, kind: str, bound: int) -> tuple[Multiplier, np.n
     return quantize_multiplier(real), rng.integers(-bound, bound + 1, CHANNELS)
 
 
+HALF_WAY_VALUES = {  # go away from zero in these channels; up in the others
+    "away": np.ones(CHANNELS, bool),
+    "up": np.zeros(CHANNELS, bool),
+    "up in whole eights": np.arange(CHANNELS) >= 16,
+}
+
+
+@pytest.mark.parametrize("away", HALF_WAY_VALUES.values(), ids=HALF_WAY_VALUES)
 @pytest.mark.parametrize("low", [-255, -128, 0, 3])
 @pytest.mark.parametrize("kind", ["any", "powers of two", "just below powers of two", "large biases"])
-def test_equal_to_integers(kind: str, low: int) -> None:
+def test_equal_to_integers(kind: str, low: int, away: np.ndarray) -> None:
     rng = np.random.default_rng(5)
     used = 0
     for _ in range(40):
         bound = int(2 ** rng.uniform(4, 22))
         record, bias = multipliers_and_biases(rng, kind, bound)
-        rounding = float_rounding(record, bias, bound, low, low + 255)
+        rounding = float_rounding(record, bias, bound, low, low + 255, away)
         if rounding is None:
             continue
         used += 1
         x = around_half_way_points(rng, record, bias, bound)
-        exact = multiply_by_quantized_multiplier(x + bias, record.multiplier, record.shift)
+        exact = multiply_by_quantized_multiplier(x + bias, record.multiplier, record.shift, away)
         assert np.array_equal(np.clip(rounding.apply(x), low, low + 255), np.clip(exact, low, low + 255))
         assert np.abs(rounding.apply(x)).max() <= rounding.largest
     assert used >= 20

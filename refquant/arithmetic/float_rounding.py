@@ -2,8 +2,8 @@
 
 With M = multiplier * 2^(shift - 31), acc = x + bias and right = max(-shift, 0), the double rounding is
     t = floor(acc * M * 2^right + 1/2),  result = t / 2^right rounded half away from zero.
-Where the clamp leaves only results >= 0, a result is at least k >= 1 exactly if acc * M >= k - 1/2 - 2^-(right + 1)
-(k - 1/2 for right = 0), so that one floor does.
+Where half-way values go up, or where the clamp leaves only results >= 0, a result is at least k exactly if
+acc * M >= k - 1/2 - 2^-(right + 1) (k - 1/2 for right = 0), so that one floor does.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ class FloatRounding:
         return floor if self.second is None else np.rint(floor * self.second)
 
 
-def float_rounding(record: Multiplier, bias: Int64, bound: int, low: int, high: int) -> FloatRounding | None:
+def float_rounding(
+    record: Multiplier, bias: Int64, bound: int, low: int, high: int, away: NDArray[np.bool_]
+) -> FloatRounding | None:
     """The double rounding of x + bias for integers |x| <= bound, to be clamped to [low, high].
 
-    bias: (channels,); -512 <= low <= high <= 512. None where the accumulator or its left shift may wrap, or where
-    float64 cannot be shown to give the same clamped results.
+    bias: (channels,); -512 <= low <= high <= 512; away: (channels,) as in multiply_by_quantized_multiplier. None where
+    the accumulator or its left shift may wrap, or where float64 cannot be shown to give the same clamped results.
     """
     if low < -512 or high > 512:
         return None
@@ -52,17 +54,17 @@ def float_rounding(record: Multiplier, bias: Int64, bound: int, low: int, high: 
         return None
     first = multiplier * 2.0 ** (left - 31)
     largest = float(((bound + np.abs(bias)) * first * 2.0**-right).max(initial=0)) + 1
-    if low >= 0:
-        half = 0.5 + np.where(right > 0, 2.0 ** -(right + 1.0), 0.0)
-        rounding = FloatRounding(first * 2.0**-right, bias * (first * 2.0**-right) + half, None, largest)
-    else:
-        rounding = FloatRounding(first, bias * first + 0.5, 2.0**-right * AWAY_FROM_ZERO, largest)
-    doubtful = ~_exact(multiplier, left, right, bias, bound, low >= 0)
-    return rounding if _agrees(rounding, multiplier, shift, bias, bound, low, high, doubtful) else None
+    one_floor = ~away if low < 0 else np.ones(bias.shape, bool)
+    half = 0.5 + np.where(one_floor & (right > 0), 2.0 ** -(right + 1.0), 0.0)
+    scale = np.where(one_floor, first * 2.0**-right, first)
+    second = None if one_floor.all() else np.where(one_floor, 1.0, 2.0**-right * AWAY_FROM_ZERO)
+    rounding = FloatRounding(scale, bias * scale + half, second, largest)
+    doubtful = ~_exact(multiplier, left, right, bias, bound, one_floor)
+    return rounding if _agrees(rounding, multiplier, shift, bias, bound, low, high, away, doubtful) else None
 
 
 def _exact(
-    multiplier: Int64, left: Int64, right: Int64, bias: Int64, bound: int, non_negative: bool
+    multiplier: Int64, left: Int64, right: Int64, bias: Int64, bound: int, one_floor: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Where float64 computes every result inside +-512 exactly; it is monotonic, so no other result comes inside.
 
@@ -71,7 +73,7 @@ def _exact(
     """
     with np.errstate(divide="ignore"):
         in_reach = np.minimum(bound, np.abs(bias) + 512 * 2.0 ** (31 + right - left) / multiplier)
-    half = 2.0 ** (31 + right) if non_negative else 2.0**31
+    half = np.where(one_floor, 2.0 ** (31 + right), 2.0**31)
     return np.asarray((in_reach + np.abs(bias)) * multiplier + half <= EXACT)
 
 
@@ -83,6 +85,7 @@ def _agrees(
     bound: int,
     low: int,
     high: int,
+    away: NDArray[np.bool_],
     channels: NDArray[np.bool_],
 ) -> bool:
     """Whether float64 and integers step from k - 1 to k at the same x, for all k in (low, high] and these channels.
@@ -91,12 +94,12 @@ def _agrees(
     """
     if not channels.any():
         return True
-    multiplier, shift, bias = multiplier[channels], shift[channels], bias[channels]
+    multiplier, shift, bias, away = multiplier[channels], shift[channels], bias[channels], away[channels]
     second = None if rounding.second is None else rounding.second[channels]
     part = FloatRounding(rounding.scale[channels], rounding.offset[channels], second, rounding.largest)
 
     def integers(x: Int64) -> Int64:
-        return np.clip(multiply_by_quantized_multiplier(x + bias, multiplier, shift), low, high)
+        return np.clip(multiply_by_quantized_multiplier(x + bias, multiplier, shift, away), low, high)
 
     ends = integers(np.array([[-bound], [bound]]))
     steps = np.arange(ends.min() + 1, ends.max() + 1)[:, np.newaxis]

@@ -66,16 +66,18 @@ def check_shift(multiplier: Multiplier, where: str) -> Multiplier:
     return multiplier
 
 
-def multiply_by_quantized_multiplier(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
+def multiply_by_quantized_multiplier(
+    x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, away: ArrayLike = True
+) -> Int64:
     """RoundingDivideByPOT(SRDHM(wrap32(x << left), multiplier), right): TFLite's double rounding.
 
-    x: int32 values; multiplier, shift: broadcast against x. The left shift wraps as int32 does.
+    x: int32 values; multiplier, shift, away: broadcast against x. The left shift wraps as int32 does. Where `away` is
+    False the second rounding takes half-way values up instead of away from zero.
     """
     shift = _int64(shift)
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    return rounding_divide_by_pot(
-        saturating_rounding_doubling_high_mul(wrap_int32(_int64(x) << left), multiplier), right
-    )
+    high = saturating_rounding_doubling_high_mul(wrap_int32(_int64(x) << left), multiplier)
+    return np.where(away, rounding_divide_by_pot(high, right), (high + ((np.int64(1) << right) >> 1)) >> right)
 
 
 VECTOR = 16  # products that NEON's vectors, or those of x86 in their place, take together
@@ -87,19 +89,17 @@ def multiply_by_quantized_multiplier_in_vectors(x: ArrayLike, multiplier: ArrayL
     x: int32 values; multiplier, shift: of one element.
     Source: tflite/kernels/internal/common.h, MultiplyByQuantizedMultiplier4Rows.
     """
-    x, shift = _int64(x), _int64(shift)
-    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    high = saturating_rounding_doubling_high_mul(wrap_int32(x << left), multiplier)
-    in_vector = np.arange(x.shape[-1]) < x.shape[-1] // VECTOR * VECTOR
-    return np.where(in_vector, (high + ((np.int64(1) << right) >> 1)) >> right, rounding_divide_by_pot(high, right))
+    size = np.shape(x)[-1]
+    return multiply_by_quantized_multiplier(x, multiplier, shift, away=np.arange(size) >= size // VECTOR * VECTOR)
 
 
-def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1) -> Block:
+def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1, away: ArrayLike = True) -> Block:
     """`multiply_by_quantized_multiplier` for blocks of int32 (see blocks.py) with the same few multipliers.
 
     All but the product stays in int32, as in the runtime. With t = SRDHM(x << left, multiplier), of the sign of x or 0:
-    RoundingDivideByPOT(t, right) = (t + 2^(right-1) - (t < 0)) >> right, or t itself for right = 0. Since 0 <=
-    multiplier < 2^31, t is not below 1 - 2^31 and t - 1 fits int32; t + 2^(right-1) may not, and is then int64.
+    RoundingDivideByPOT(t, right) = (t + 2^(right-1) - (t < 0)) >> right, or t itself for right = 0; upwards without the
+    (t < 0). Since 0 <= multiplier < 2^31, t is not below 1 - 2^31 and t - 1 fits int32; t + 2^(right-1) may not, and is
+    then int64.
     """
     shift = np.asarray(shift, np.int32)
     right = np.maximum(-shift, 0)
@@ -108,7 +108,8 @@ def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int 
     shifts_left, shifts_right = shift.max(initial=0) > 0, shift.min(initial=0) < 0
     factors, lefts = spread(multiplier, repeats, np.int64), spread(np.maximum(shift, 0), repeats, np.int32)
     rights, halves = spread(right, repeats, np.int32), spread(half, repeats, np.int32)
-    rounds = None if right.all() else spread(np.where(right > 0, -1, 0), repeats, np.int32)
+    corrected = (right > 0) & away
+    rounds = None if corrected.all() else spread(np.where(corrected, -1, 0), repeats, np.int32)
 
     def block(x: NDArray[Any]) -> NDArray[Any]:
         n = x.size
@@ -121,13 +122,37 @@ def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int 
         if t.max() <= headroom:
             t = t.astype(np.int32)
         if shifts_right:
-            sign = t >> (8 * t.itemsize - 1)
-            if rounds is not None:
-                sign &= head(rounds, n)
-            t += sign
+            if corrected.any():
+                sign = t >> (8 * t.itemsize - 1)
+                if rounds is not None:
+                    sign &= head(rounds, n)
+                t += sign
             t += head(halves, n)
             t >>= head(rights, n)
         return t.astype(np.int32, copy=False)
+
+    return block
+
+
+def high_mul_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int, shift_first: bool) -> Block:
+    """SRDHM(x >> right, multiplier), or SRDHM(x, multiplier) >> right, for blocks of int32 (see blocks.py).
+
+    shift: 0 or negative. Source: tflite/kernels/internal/optimized/integer_ops/add.h, AddElementwiseInt8,
+    AddScalarBroadcast, where a NEON shift by a negative amount rounds down.
+    """
+    factors = spread(multiplier, repeats, np.int64)
+    rights = spread(-np.asarray(shift, np.int64), repeats, np.int64)
+
+    def block(x: NDArray[Any]) -> NDArray[Any]:
+        t: NDArray[Any] = x.astype(np.int64)
+        if shift_first:
+            t >>= head(rights, x.size)
+        t *= head(factors, x.size)
+        t += 1 << 30
+        t >>= 31
+        if not shift_first:
+            t >>= head(rights, x.size)
+        return t.astype(np.int32)
 
     return block
 
@@ -182,5 +207,21 @@ def real_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
         if not (x.max() < 2.0**31 and x.min() > -(2.0**31) - 1):
             x[~(np.abs(x) < 2.0**31)] = INT32_MIN
         return x.astype(np.int32)
+
+    return block
+
+
+def float32_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
+    """rint(float32(x) * real) in float32, half-way values to even, for blocks of float32 (see blocks.py).
+
+    Results beyond int32 saturate: what follows clamps them.
+    Source: google/XNNPACK, src/qs8-gemm/ (fp32 requantization).
+    """
+    factors = spread(real, repeats, np.float32)
+
+    def block(x: NDArray[Any]) -> NDArray[Any]:
+        x *= head(factors, x.size)
+        np.rint(x, out=x)
+        return np.asarray(np.clip(x, -(2.0**30), 2.0**30).astype(np.int32))
 
     return block

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from refquant.arithmetic.multiplier import (
     Multiplier,
     check_shift,
     double_rounding_block,
+    float32_rounding_block,
+    high_mul_block,
     int64_rounding_block,
     quantize_multiplier,
     real_rounding_block,
@@ -49,6 +52,15 @@ def effective_scale_float32_product(
     return np.asarray(product.astype(np.float64) / np.float64(output_scale))
 
 
+def effective_scale_float32(input_scale: float, filter_scale: ArrayLike, output_scale: float) -> NDArray[np.float64]:
+    """float32(float32(s_input * s_filter) / s_output), widened.
+
+    Source: google/XNNPACK, src/subgraph/, src/operators/convolution-nhwc.c.
+    """
+    product = np.float32(input_scale) * np.asarray(filter_scale, np.float32)
+    return np.asarray((product / np.float32(output_scale)).astype(np.float64))
+
+
 @dataclass(frozen=True, slots=True)
 class RealMultiplier:
     """A multiplier that is used as the float64 it is."""
@@ -57,6 +69,14 @@ class RealMultiplier:
 
 
 Record = Multiplier | RealMultiplier
+
+
+class Place(Enum):
+    """What decides, besides the record, how an element is rounded: vectors end where the elements they take end."""
+
+    NONE = "none"  # all elements alike
+    CHANNEL = "channel"  # its channel: the record must have one entry a channel
+    OUTPUT = "output"  # its place in the output of one run: the record must have one entry an element
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +91,7 @@ class Requantizer:
     prepare: Callable[[ArrayLike, str], Record]
     work: np.dtype[Any]
     block: Callable[[Record, int], Block]
+    place: Place = Place.NONE
 
     def apply(self, accumulator: ArrayLike, record: Record) -> Int64:
         """The rounded integers (int64), before the zero point and the clamp.
@@ -121,6 +142,13 @@ def requantize_and_clamp(
     return in_blocks(acc, requantizer.work, channels, make, np.empty(acc.shape, dtype))
 
 
+def one_a_channel(record: Record, channels: int) -> Record:
+    """The record with one entry for each of so many channels; it has one, or as many already."""
+    if isinstance(record, RealMultiplier):
+        return RealMultiplier(np.broadcast_to(record.real, channels))
+    return Multiplier(np.broadcast_to(record.multiplier, channels), np.broadcast_to(record.shift, channels))
+
+
 def _channels(record: Record) -> int:
     return (record.multiplier if isinstance(record, Multiplier) else record.real).size
 
@@ -144,6 +172,43 @@ def _double_rounding(record: Record, repeats: int) -> Block:
     return double_rounding_block(record.multiplier, record.shift, repeats)
 
 
+def _upward_rounding(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    return double_rounding_block(record.multiplier, record.shift, repeats, away=False)
+
+
+def _upward_rounding_in_eights(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    away = behind_whole_vectors(record.multiplier.size, 8)
+    return double_rounding_block(record.multiplier, record.shift, repeats, away)
+
+
+def _upward_rounding_in_sixteens(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    away = behind_whole_vectors(record.multiplier.size, 16)
+    return double_rounding_block(record.multiplier, record.shift, repeats, away)
+
+
+def behind_whole_vectors(size: int, lanes: int) -> NDArray[np.bool_]:
+    """(size,): which of so many values one after another lie behind the last whole vector of so many lanes."""
+    return np.arange(size) >= size // lanes * lanes
+
+
+def _shift_first(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    return high_mul_block(record.multiplier, record.shift, repeats, shift_first=True)
+
+
+def _shift_last(record: Record, repeats: int) -> Block:
+    assert isinstance(record, Multiplier)
+    return high_mul_block(record.multiplier, record.shift, repeats, shift_first=False)
+
+
+def _float32_rounding(record: Record, repeats: int) -> Block:
+    assert isinstance(record, RealMultiplier)
+    return float32_rounding_block(record.real, repeats)
+
+
 def _int64_rounding(record: Record, repeats: int) -> Block:
     assert isinstance(record, Multiplier)
     return int64_rounding_block(record.multiplier, record.shift, repeats)
@@ -159,5 +224,40 @@ def _real_rounding(record: Record, repeats: int) -> Block:
 
 
 DOUBLE_ROUNDING = Requantizer("double rounding", _prepare_fixed_point, np.dtype(np.int32), _double_rounding)
+UPWARD_ROUNDING = Requantizer("upward rounding", _prepare_fixed_point, np.dtype(np.int32), _upward_rounding)
+FLOAT32_EVEN = Requantizer("float32, half to even", _prepare_real, np.dtype(np.float32), _float32_rounding)
+UPWARD_ROUNDING_IN_EIGHTS = Requantizer(
+    "upward rounding of whole blocks of 8 channels, double rounding of the rest",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _upward_rounding_in_eights,
+    Place.CHANNEL,
+)
+UPWARD_ROUNDING_IN_SIXTEENS = Requantizer(
+    "upward rounding of whole blocks of 16 channels, double rounding of the rest",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _upward_rounding_in_sixteens,
+    Place.CHANNEL,
+)
+UPWARD_ROUNDING_IN_FLAT_SIXTEENS = Requantizer(
+    "upward rounding of whole blocks of 16 elements of the output, double rounding of the rest",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _upward_rounding_in_sixteens,
+    Place.OUTPUT,
+)
+SHIFT_FIRST = Requantizer(
+    "a right shift that rounds down, then a rounded product",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _shift_first,
+)
+SHIFT_LAST = Requantizer(
+    "a rounded product, then a right shift that rounds down",
+    _prepare_fixed_point,
+    np.dtype(np.int32),
+    _shift_last,
+)
 INT64_SINGLE_ROUNDING = Requantizer("int64, 15-bit multiplier", _prepare_int64, np.dtype(np.int64), _int64_rounding)
 FLOAT64_ROUND = Requantizer("float64 round, half away from zero", _prepare_real, np.dtype(np.float64), _real_rounding)

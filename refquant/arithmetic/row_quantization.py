@@ -120,6 +120,19 @@ def scale_by_product(sums: Float32, filter_scale: Float32, input_scale: Float32)
         return sums * (filter_scale * input_scale)
 
 
+def scale_by_filter_then_input_in_fours(sums: Float32, filter_scale: Float32, input_scale: Float32) -> Float32:
+    """(sums * filter_scale) * input_scale; of the channels behind the last whole four the other way around.
+
+    sums: channels on the last axis; filter_scale: (channels,). Each product is rounded to float32.
+    Source: tflite/kernels/internal/optimized/integer_ops/depthwise_conv_hybrid.h, DoDepthwiseConvHybridGeneral.
+    """
+    whole = sums.shape[-1] // 4 * 4
+    scaled = scale_by_filter_then_input(sums, filter_scale, input_scale)
+    with np.errstate(all="ignore"):
+        scaled[..., whole:] = (sums[..., whole:] * input_scale) * filter_scale[whole:]
+    return scaled
+
+
 LANES, BLOCK = 8, 16  # int16 lanes of a vector, and the codes that one instruction multiplies
 
 

@@ -64,6 +64,14 @@ def clamp_float(x: Array, low: np.float32, high: np.float32) -> Array:
     return np.where(high < x, high, x)
 
 
+def clamp_float_in_fours(x: Array, low: np.float32, high: np.float32) -> Array:
+    """clamp_float; but a NaN becomes `low` in whole fours of channels, which a vector clamps. x: (..., channels)."""
+    clamped = clamp_float(x, low, high)
+    fours = clamped[..., : x.shape[-1] // 4 * 4]
+    fours[np.isnan(fours)] = low
+    return clamped
+
+
 def clamp_sum(x: Array, low: np.float32, high: np.float32) -> Array:
     """clamp_float in place, for float32 sums that began with +0.0: such a sum is never -0.0."""
     return np.clip(x, low, high, out=x)

@@ -246,21 +246,22 @@ def _expect_bool_output(node: Node) -> None:
         raise node.invalid(f"the output must be BOOL, not {node.outputs[0].type}")
 
 
-def _scaled(scaling: InputScaling, codes: Array) -> Int64:
+def scaled(scaling: InputScaling, codes: Array) -> Int64:
+    """requantize((codes - zero_point) << left_shift): the codes in steps of the scale that both inputs share."""
     steps = (codes.astype(np.int64) - scaling.zero_point) << scaling.left_shift
     return scaling.requantizer.apply(steps, scaling.record)
 
 
 def _sum_of_codes(params: TwoScalesParams, a: Array, b: Array) -> Array:
-    return finish(params.output, _scaled(params.input1, a) + _scaled(params.input2, b))
+    return finish(params.output, scaled(params.input1, a) + scaled(params.input2, b))
 
 
 def _difference_of_codes(params: TwoScalesParams, a: Array, b: Array) -> Array:
-    return finish(params.output, _scaled(params.input1, a) - _scaled(params.input2, b))
+    return finish(params.output, scaled(params.input1, a) - scaled(params.input2, b))
 
 
 def _squared_difference_of_codes(params: TwoScalesParams, a: Array, b: Array) -> Array:
-    difference = _scaled(params.input1, a) - _scaled(params.input2, b)
+    difference = scaled(params.input1, a) - scaled(params.input2, b)
     return finish(params.output, difference * difference)
 
 
@@ -286,7 +287,7 @@ def _quotient_of_codes(params: QuotientParams, a: Array, b: Array) -> Array:
 
 
 def _comparison_of_codes(params: ComparisonParams, a: Array, b: Array) -> Array:
-    return np.asarray(params.compare(_scaled(params.input1, a), _scaled(params.input2, b)))
+    return np.asarray(params.compare(scaled(params.input1, a), scaled(params.input2, b)))
 
 
 def add(params: TwoScalesParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

@@ -5,8 +5,9 @@ Source: tflite/kernels/quantize.cc, dequantize.h, cast.cc, bitcast.cc.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from refquant.arithmetic.affine import Float32
 from refquant.arithmetic.exact import Narrow
 from refquant.arithmetic.fixed_point import Int64
+from refquant.arithmetic.requantize import Place, one_a_channel
 from refquant.errors import InvalidInput
 from refquant.kernels.checks import expect_counts
 from refquant.kernels.elementwise import (
@@ -36,6 +38,8 @@ QUANTIZE_OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "INT16": ("INT8", "INT16", "INT32"),
     "INT32": ("INT8", "INT16"),
 }
+
+BYTES = {"INT8", "UINT8"}
 
 # From so many steps on, or somewhat fewer, a sum of steps and zero point leaves int32.
 INT32_LIMIT = 2.0**31 - 2.0**16
@@ -62,17 +66,17 @@ class AffineParams:
 
 @dataclass(frozen=True, slots=True)
 class QuantizeParams:
-    """QUANTIZE from float32. `to_steps`: x and scale -> whole steps, in float32."""
+    """QUANTIZE from float32. `to_steps`: x, scale and the elements of one run -> whole steps, in float32."""
 
     affine: AffineParams
-    to_steps: Callable[[Float32, Float32], Float32]
+    to_steps: Callable[[Float32, Float32, int], Float32]
     output_type: str
     output_shapes: tuple[Shape]
 
 
 @dataclass(frozen=True, slots=True)
 class RequantizeParams:
-    """QUANTIZE from int16 or int32 codes."""
+    """QUANTIZE from codes."""
 
     input_zero_point: int
     output: OutputStage
@@ -82,9 +86,10 @@ class RequantizeParams:
 
 @dataclass(frozen=True, slots=True)
 class DequantizeParams:
-    """DEQUANTIZE from integer codes."""
+    """DEQUANTIZE from integer codes. `to_real`: codes, scale, zero point and the elements of one run -> float32."""
 
     affine: AffineParams
+    to_real: Callable[[Array, Float32, Int64, int], Float32]
     output_shapes: tuple[Shape]
 
 
@@ -119,11 +124,13 @@ def quantize_params(node: Node) -> QuantizeParams:
     """
     _expect_quantize(node)
     input, output = node.input(0), node.outputs[0]
-    return QuantizeParams(_affine(node, output), node.arithmetic["QUANTIZE.to_steps"], output.type, (input.shape,))
+    affine = _affine(node, output)
+    form = "QUANTIZE.to_steps" if affine.scale.size == 1 else "QUANTIZE.per_channel_to_steps"
+    return QuantizeParams(affine, node.arithmetic[form], output.type, (input.shape,))
 
 
 def quantize(params: QuantizeParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """clamp(to_steps(x, scale) + zero_point): round(x / scale), half away from zero, in the reference kernels.
+    """clamp(to_steps(x, scale, …) + zero_point): round(x / scale), half away from zero, in the reference kernels.
 
     arrays: float32 of any shape. Returns int8, uint8 or int16.
     Errors: InvalidInput for a NaN, or a value that lies 2^31 steps or more from 0 (an infinity does): TFLite converts
@@ -133,7 +140,7 @@ def quantize(params: QuantizeParams, arrays: Sequence[Array | None]) -> tuple[Ar
     (x,) = arrays
     assert x is not None
     with np.errstate(all="ignore"):
-        steps = params.to_steps(x, params.affine.scale)
+        steps = params.to_steps(x, params.affine.scale, math.prod(params.output_shapes[0]))
     if x.size and not (steps.max() < INT32_LIMIT and steps.min() > -INT32_LIMIT):
         what = "NaN" if np.isnan(x).any() else "a value of 2^31 steps of the output scale or more, or an infinity,"
         raise InvalidInput(f"{params.affine.place}: {what} cannot be quantized")
@@ -153,18 +160,20 @@ def requantize_table_params(node: Node) -> LookupParams:
 
 
 def requantize_params(node: Node) -> RequantizeParams:
-    """Decodes QUANTIZE from int16 or int32 codes; the multiplier is s_in / s_out in float64.
+    """Decodes QUANTIZE from codes; the multiplier is s_in / s_out in float64.
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/quantize.cc, Prepare.
     """
     stage, zero_point = _requantizing_stage(node)
     if node.input(0).type == node.outputs[0].type == "INT16" and (zero_point or stage.zero_point):
         raise node.invalid("from INT16 to INT16 both zero points must be 0")
+    if stage.requantizer.place is Place.OUTPUT:
+        stage = replace(stage, record=one_a_channel(stage.record, math.prod(node.input(0).shape)))
     return RequantizeParams(zero_point, stage, node.narrow, (node.input(0).shape,))
 
 
 def requantize(params: RequantizeParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """clamp(requantize(input - zp_in) + zp_out). arrays: int16 or int32. Returns int8, int16 or int32.
+    """clamp(requantize(input - zp_in) + zp_out). arrays: codes of any type. Returns the output's type.
 
     Source: tflite/kernels/internal/reference/requantize.h, Requantize.
     """
@@ -187,7 +196,8 @@ def _requantizing_stage(node: Node) -> tuple[OutputStage, int]:
     scale, zero_point = positive_scale(node, node.input(0))
     output_scale, output_zero_point = positive_scale(node, output)
     record = fixed_point(node, "input scale / output scale", np.float64(scale) / np.float64(output_scale))
-    requantizer, dtype = node.arithmetic["QUANTIZE.requantizer"], DTYPES[output.type]
+    form = "QUANTIZE.requantizer" if {node.input(0).type, output.type} - BYTES else "QUANTIZE.byte_requantizer"
+    requantizer, dtype = node.arithmetic[form], DTYPES[output.type]
     stage = OutputStage(requantizer, record, output_zero_point, *code_range(output.type), dtype, node.narrow)
     return stage, zero_point
 
@@ -202,20 +212,21 @@ def dequantize_params(node: Node) -> DequantizeParams:
     affine = _affine(node, input)
     if input.type == "INT16" and (affine.scale.size > 1 or affine.zero_point.any()):
         raise node.invalid("an INT16 input needs one scale and zero point 0")
-    return DequantizeParams(affine, (input.shape,))
+    form = "DEQUANTIZE.to_real" if affine.scale.size == 1 else "DEQUANTIZE.per_channel_to_real"
+    return DequantizeParams(affine, node.arithmetic[form], (input.shape,))
 
 
 def dequantize(params: DequantizeParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """scale * (input - zero_point), the product rounded to float32. arrays: int8, uint8 or int16. Returns float32.
+    """to_real(input, scale, zero_point, …): scale * (input - zero_point), rounded to float32, in the reference kernels.
+
+    arrays: int8, uint8 or int16. Returns float32.
 
     Source: tflite/kernels/internal/reference/dequantize.h, Dequantize and PerChannelDequantize.
     """
     (x,) = arrays
     assert x is not None
-    real = x.astype(np.float32)
-    real -= params.affine.zero_point.astype(np.float32)
-    real *= params.affine.scale
-    return (real,)
+    affine = params.affine
+    return (params.to_real(x, affine.scale, affine.zero_point, math.prod(params.output_shapes[0])),)
 
 
 def dequantize_half_params(node: Node) -> CastParams:

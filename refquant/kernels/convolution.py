@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 from refquant.arithmetic.exact import EXACT_FLOAT32, PreparedMatrix, exact_matmul, prepare_matrix
 from refquant.arithmetic.fixed_point import Int64
 from refquant.arithmetic.float_product import SMALL_PRODUCT, FloatProduct
+from refquant.arithmetic.requantize import Place
 from refquant.errors import UnsupportedModel
 from refquant.kernels.activation import clamp_sum, finish_float, fused_float_range, fused_range
 from refquant.kernels.checks import expect_same_type, legacy_parameters
@@ -74,10 +75,13 @@ def check_finite(filter_: Array) -> None:
         raise UnsupportedModel("the filter holds an infinity or NaN")
 
 
-def quantized_stage(node: Node, input_: Operand, filter_: Operand, channels: int) -> tuple[int, OutputStage]:
-    """(input zero point, output stage)."""
+def quantized_stage(
+    node: Node, input_: Operand, filter_: Operand, channels: int, requantizer_name: str = ""
+) -> tuple[int, OutputStage]:
+    """(input zero point, output stage). requantizer_name: see output_stage."""
     scale, zero_point = node.scale_and_zero_point(input_)
-    return zero_point, output_stage(node, scale, filter_scales(node, filter_, channels), fused_range(node))
+    scales, clamp = filter_scales(node, filter_, channels), fused_range(node)
+    return zero_point, output_stage(node, scale, scales, clamp, requantizer_name=requantizer_name)
 
 
 def bias_or_zero(bias: Array | None, channels: int) -> Int64:
@@ -125,8 +129,13 @@ def conv_2d_params(node: Node) -> ConvParams:
     """
     input_, filter_, window, groups, output_shape = decode_conv(node, "INT32")
     _expect_symmetric(node, filter_)
-    zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3])
+    zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3], _of_groups(groups))
     return _with_weights(node, ConvParams((output_shape,), window, groups, "INT8", zero_point, 0, stage, None))
+
+
+def _of_groups(groups: int, accumulator: str = "INT32") -> str:
+    """The name of the requantizer of a convolution in groups: runtimes with a faster form have none for these."""
+    return "grouped_requantizer" if groups > 1 and accumulator == "INT32" else ""
 
 
 def _expect_symmetric(node: Node, filter_: Operand) -> None:
@@ -141,7 +150,7 @@ def conv_2d_uint8_params(node: Node) -> ConvParams:
     Source: tflite/kernels/conv.cc, Prepare; kernel_util.cc, PopulateConvolutionQuantizationParams.
     """
     input_, filter_, window, groups, output_shape = decode_conv(node, "INT32")
-    zero_point, filter_zero_point, stage = uint8_stage(node, input_, filter_, node.input(2))
+    zero_point, filter_zero_point, stage = uint8_stage(node, input_, filter_, node.input(2), _of_groups(groups))
     shift = zero_point - OFFSET
     return _with_weights(
         node, ConvParams((output_shape,), window, groups, "INT8", shift, filter_zero_point, stage, None)
@@ -156,7 +165,7 @@ def conv_2d_int16_params(node: Node) -> ConvParams:
     accumulator = accumulator_type(node, node.optional(2))
     input_, filter_, window, groups, output_shape = decode_conv(node, accumulator)
     _expect_symmetric(node, filter_)
-    stage = int16_stage(node, input_, filter_, output_shape[3], accumulator)
+    stage = int16_stage(node, input_, filter_, output_shape[3], accumulator, _of_groups(groups, accumulator))
     return _with_weights(node, ConvParams((output_shape,), window, groups, "INT16", 0, 0, stage, None))
 
 
@@ -390,7 +399,9 @@ def transpose_conv_int16_params(node: Node) -> TransposeConvParams:
     """
     accumulator = accumulator_type(node, node.optional(3))
     input_, filter_, window, output_shape = decode_transpose_conv(node, accumulator)
-    stage = int16_stage(node, input_, filter_, output_shape[3], accumulator)
+    asymmetric = accumulator == "INT32" and legacy_parameters(filter_)[1] != 0
+    name = "asymmetric_int16_requantizer" if asymmetric else ""
+    stage = int16_stage(node, input_, filter_, output_shape[3], accumulator, name)
     return TransposeConvParams((output_shape,), window, MAGNITUDES["INT16"], 0, 0, stage)
 
 
@@ -439,6 +450,8 @@ def transpose_conv(params: TransposeConvParams, arrays: Sequence[Array | None]) 
     for ky, kx, pixels, target in scatter(params.window, total):
         np.add(target, products[:, pixels[0], pixels[1], :, ky, kx], out=target)
     output = np.empty(total.shape, params.stage.dtype)
+    if params.stage.requantizer.place is Place.OUTPUT:
+        constant = np.tile(constant, math.prod(params.output_shapes[0][:3]))
     finish(prepare_finish(params.stage, constant, bound), total, output)
     return (output,)
 

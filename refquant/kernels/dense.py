@@ -90,11 +90,16 @@ def fully_connected_params(node: Node) -> FullyConnectedParams:
 def fully_connected_int16_params(node: Node) -> FullyConnectedParams:
     """Checks and decodes FULLY_CONNECTED with an input in int16, a filter in int8 and a bias in int64, int32 or none.
 
-    See fully_connected_params. Source: tflite/kernels/fully_connected.cc, PrepareImpl, FullyConnectedInt16.
+    With neither a bias nor the option quantized_bias_type, the runtime's "FULLY_CONNECTED.int16_accumulator" is used.
+    See fully_connected_params. Source: tflite/kernels/fully_connected.cc, PrepareImpl, EvalQuantized.
     """
     expect_zero_zero_point(node, node.input(0))
     expect_zero_zero_point(node, node.outputs[0])
-    return _fully_connected_params(node, accumulator_type(node, node.optional(2)))
+    accumulator = accumulator_type(node, node.optional(2))
+    told = node.optional(2) is not None or node.options.get("quantized_bias_type", "FLOAT32") != "FLOAT32"
+    if not told and legacy_parameters(node.input(1))[1] == 0:
+        accumulator = node.arithmetic["FULLY_CONNECTED.int16_accumulator"]
+    return _fully_connected_params(node, accumulator)
 
 
 def _fully_connected_params(node: Node, accumulator: str) -> FullyConnectedParams:
@@ -106,8 +111,19 @@ def _fully_connected_params(node: Node, accumulator: str) -> FullyConnectedParam
         raise node.invalid(f"filter '{filter_.name}' needs 1 scale, or {units} along dimension 0")
     scale, zero_point = node.scale_and_zero_point(input_)
     scales = np.asarray(q.scale, np.float32)
-    stage = output_stage(node, scale, scales, fused_range(node), accumulator=accumulator)
     filter_zero_point = legacy_parameters(filter_)[1]
+    asymmetric_int16 = (input_.type, accumulator) == ("INT16", "INT32") and filter_zero_point != 0
+    stage = output_stage(
+        node,
+        scale,
+        scales,
+        fused_range(node),
+        "per_tensor_effective_scale"
+        if len(scales) == 1 and accumulator == "INT32" and not asymmetric_int16
+        else "effective_scale",
+        accumulator,
+        "asymmetric_int16_requantizer" if asymmetric_int16 else "",
+    )
     if len(q.scale) == 1:
         check_bias_scale(node, scale * q.scale[0], bias)
     whole_rows = int(np.prod(input_.shape)) % columns == 0

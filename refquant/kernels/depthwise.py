@@ -164,7 +164,11 @@ def decode_depthwise(node: Node, bias_type: str) -> tuple[Operand, Operand, Wind
     for axis in (window.height, window.width):
         if max(axis.stride, axis.dilation) > MAX_OPTION:
             raise node.invalid(f"strides and dilations must be at most {MAX_OPTION}")
-    return input_, filter_, window, channels // depth, (n, window.height.output, window.width.output, channels)
+    output_shape = n, window.height.output, window.width.output, channels
+    optional = bias_type in node.arithmetic["DEPTHWISE_CONV_2D.optional_biases"] or 0 in output_shape
+    if len(node.inputs) == 2 and not optional:
+        raise node.unsupported("there is no bias: TFLite's optimized kernel reads one and ends the process. Add zeros")
+    return input_, filter_, window, channels // depth, output_shape
 
 
 def depthwise_weights(params: DepthwiseParams, filter_: Array, bias: Array | None) -> DepthwiseWeights:
@@ -341,9 +345,15 @@ def _phase_slices(axis: Axis, phase: int, length: int) -> tuple[slice, slice]:
     return slice(start, start + (stop - first) * axis.stride, axis.stride), slice(first, stop)
 
 
+PART_ELEMENTS = 4832  # of a row of float32 outputs that the optimized kernel sums at once
+
+
 @dataclass(frozen=True, slots=True)
 class FloatDepthwiseParams:
-    """What DEPTHWISE_CONV_2D (float32) needs to run. `taps` is None while the filter is no constant; see float_taps."""
+    """What DEPTHWISE_CONV_2D (float32) needs to run. `taps` is None while the filter is no constant; see float_taps.
+
+    `bias_first`: the sum begins with the bias, as in the optimized kernel.
+    """
 
     output_shapes: tuple[Shape]
     window: Window
@@ -351,6 +361,7 @@ class FloatDepthwiseParams:
     runs: Runs
     low: np.float32
     high: np.float32
+    bias_first: bool
     taps: Array | None
 
 
@@ -359,7 +370,8 @@ def depthwise_conv_2d_float_params(node: Node) -> FloatDepthwiseParams:
     _, filter_, window, multiplier, output_shape = decode_depthwise(node, "FLOAT32")
     runs = runs_of(window, output_shape[3])
     taps = None if filter_.value is None else float_taps(filter_.value, runs)
-    return FloatDepthwiseParams((output_shape,), window, multiplier, runs, *fused_float_range(node), taps)
+    bias_first = node.arithmetic["DEPTHWISE_CONV_2D.bias_first"]
+    return FloatDepthwiseParams((output_shape,), window, multiplier, runs, *fused_float_range(node), bias_first, taps)
 
 
 def float_taps(filter_: Array, runs: Runs) -> Array:
@@ -384,20 +396,36 @@ def depthwise_conv_2d_float(params: FloatDepthwiseParams, arrays: Sequence[Array
     x = np.repeat(x, params.depth_multiplier, axis=3) if params.depth_multiplier > 1 else x
     for runs, target in in_runs(x, params.runs, 0, np.float32, output):
         size = runs[0].shape[1]
-        total = _sum_in_order(runs, taps[:, :size])
-        if addend is not None:
+        first = addend[:size] if addend is not None and params.bias_first else None
+        total = _sum_in_order(runs, taps[:, :size], first)
+        if addend is not None and not params.bias_first:
             total += addend[:size]
         np.clip(total, params.low, params.high, out=total)
         target[...] = without_frame(total, target)
+    if params.bias_first:
+        _clamp_nans(output, params.high)
     return (output,)
 
 
-def _sum_in_order(runs: list[Array], taps: Array) -> Array:
-    """0 + taps[0] * runs[0] + taps[1] * runs[1] + ..., each product and each sum rounded to float32."""
+def _clamp_nans(output: Array, high: np.float32) -> None:
+    """A NaN becomes `high` behind the last whole four of a row, or of the part of a row that is summed at once."""
+    if not np.isnan(output).any():
+        return
+    n, height, width, channels = output.shape
+    step = max(1, PART_ELEMENTS // channels)
+    for start in range(0, width, step):
+        part = output[:, :, start : start + step].reshape(n, height, -1)  # a copy unless the part is the row
+        ends = part[..., part.shape[2] // 4 * 4 :]
+        ends[np.isnan(ends)] = high
+        output[:, :, start : start + step] = part.reshape(n, height, -1, channels)
+
+
+def _sum_in_order(runs: list[Array], taps: Array, first: Array | None) -> Array:
+    """first (or 0) + taps[0] * runs[0] + taps[1] * runs[1] + ..., each product and each sum rounded to float32."""
     total, product = (scratch(f"depthwise.float {name}", runs[0].shape, np.float32) for name in ("total", "product"))
     with np.errstate(all="ignore"):
         np.multiply(runs[0], taps[0], out=total)
-        total += np.float32(0)  # makes a -0.0 what it becomes when it is added to 0
+        total += np.float32(0) if first is None else first  # 0 makes a -0.0 what it becomes when it is added to it
         for run, tap in zip(runs[1:], taps[1:], strict=True):
             np.multiply(run, tap, out=product)
             np.add(total, product, out=total)

@@ -230,12 +230,13 @@ def conv_2d_params(node: Node) -> ConvParams:
             f"with {groups} groups filter '{filter_.name}' needs {channels} scales, but has {len(scales)}"
         )
     rows = node.value(1).reshape(channels, -1)
+    form = "CONV_2D.grouped_hybrid_scaling" if groups > 1 else "CONV_2D.hybrid_scaling"
     in_vectors = not per_channel and channels % GEMM_CHANNELS != 0
     return ConvParams(
         (output_shape,),
         window,
         row_quantizer(node, per_channel),
-        node.arithmetic["CONV_2D.hybrid_scaling"] if per_channel else scale_by_product,
+        node.arithmetic[form] if per_channel else scale_by_product,
         tuple(prepare_matrix(part.T, CENTRED_MAGNITUDE) for part in np.split(rows, groups)),
         _not_negated(node, rows) if in_vectors else None,
         scales if per_channel else scales[:1],
@@ -288,6 +289,7 @@ class DepthwiseParams:
     filter_scale: Float32
     low: np.float32
     high: np.float32
+    clamp: Callable[[Array, np.float32, np.float32], Array]
 
 
 def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
@@ -320,6 +322,7 @@ def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
         int16_groups(taps, CENTRED_MAGNITUDE),
         scales,
         *fused_float_range(node),
+        node.arithmetic["DEPTHWISE_CONV_2D.hybrid_clamp"],
     )
 
 
@@ -339,7 +342,7 @@ def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -
     output = params.scaling(sums, params.filter_scale, rows.scale.reshape(-1, 1, 1, 1))
     if rest and rest[0] is not None:
         output += rest[0]
-    return (clamp_float(output, params.low, params.high),)
+    return (params.clamp(output, params.low, params.high),)
 
 
 # TRANSPOSE_CONV -----------------------------------------------------------------------------------------------------

@@ -32,14 +32,17 @@ def accumulator_type(node: Node, bias: Operand | None) -> str:
     raise node.invalid(f"bias '{bias.name}' is {bias.type}; it must be {type}")
 
 
-def int16_stage(node: Node, input_: Operand, filter_: Operand, channels: int, accumulator: str) -> OutputStage:
+def int16_stage(
+    node: Node, input_: Operand, filter_: Operand, channels: int, accumulator: str, requantizer_name: str = ""
+) -> OutputStage:
     """The output stage of a convolution of int16 codes; accumulator: "INT64" or "INT32".
 
-    Errors: InvalidModel for a zero point that is not 0, or scales that do not fit.
+    requantizer_name: see output_stage. Errors: InvalidModel for a zero point that is not 0, or scales that do not fit.
     Source: tflite/kernels/kernel_util.cc, PopulateConvolutionQuantizationParams.
     """
     expect_zero_zero_point(node, input_)
     expect_zero_zero_point(node, node.outputs[0])
     scale, _ = node.scale_and_zero_point(input_)
     scales = filter_scales(node, filter_, channels)
-    return output_stage(node, scale, scales, fused_range(node), accumulator=accumulator)
+    clamp = fused_range(node)
+    return output_stage(node, scale, scales, clamp, accumulator=accumulator, requantizer_name=requantizer_name)

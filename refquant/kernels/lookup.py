@@ -13,7 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from refquant.arithmetic.fixed_point import Int64
+from refquant.arithmetic.fixed_point import Int64, saturate
+from refquant.arithmetic.fixed_point_int16 import logistic_table, looked_up, tanh_table
 from refquant.arithmetic.float_functions import (
     Float32,
     elu,
@@ -113,6 +114,29 @@ def tanh_int16_params(node: Node) -> LookupParams:
     if exact_log2(output_scale) != -15:
         raise node.invalid(f"the output scale must be 1/32768, not {float(output_scale)!r}")
     return table_params(node, _rescaled(node, tanh_int16, (0, 1)))
+
+
+def logistic_int16_by_powers_params(node: Node) -> LookupParams:
+    """As logistic_int16_params; but of an input scale of 2^-12 gemmlowp's logistic function of Q3.12.
+
+    Source: tflite/kernels/activations.cc, SigmoidEval; internal/optimized/optimized_ops.h, Logistic.
+    """
+    params = logistic_int16_params(node)
+    if exact_log2(positive_scale(node, node.input(0))[0]) != -12:
+        return params
+    return table_params(node, partial(looked_up, logistic_table(3)))
+
+
+def tanh_int16_by_powers_params(node: Node) -> LookupParams:
+    """As tanh_int16_params; but of an input scale of 2^-12 or 2^-11 gemmlowp's tanh of the codes as Q3.12, saturated.
+
+    Source: tflite/kernels/activations.cc, TanhEval; internal/optimized/optimized_ops.h, Tanh.
+    """
+    params = tanh_int16_params(node)
+    power = exact_log2(positive_scale(node, node.input(0))[0])
+    if power not in (-12, -11):
+        return params
+    return table_params(node, lambda codes: looked_up(tanh_table(3), saturate(codes << power + 12, 16)))
 
 
 def _rescaled(node: Node, function: Callable[[Int64], Int64], shifts: Sequence[int]) -> Callable[[Int64], Int64]:

@@ -5,8 +5,8 @@ Shared by the convolutions, FULLY_CONNECTED and BATCH_MATMUL.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,15 @@ from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
     FLOAT64_ROUND,
     INT64_SINGLE_ROUNDING,
+    UPWARD_ROUNDING,
+    UPWARD_ROUNDING_IN_EIGHTS,
+    UPWARD_ROUNDING_IN_FLAT_SIXTEENS,
+    Place,
     RealMultiplier,
     Record,
     Requantizer,
+    behind_whole_vectors,
+    one_a_channel,
     requantize_and_clamp,
 )
 from refquant.kernels.checks import legacy_parameters
@@ -43,8 +49,13 @@ BLOCK_ELEMENTS = 1 << 17
 SPREAD_ELEMENTS = 1 << 13
 MAX_SCALE_DIFFERENCE = 0.02  # of input scale * filter scale from the bias scale, in steps of the output
 
-# The type of an accumulator -> the name of what requantizes it among the runtime's values.
-REQUANTIZERS: Mapping[str, str] = {"INT32": "requantizer", "INT64": "int64_requantizer"}
+# The types of output and accumulator -> the name of what requantizes it among the runtime's values.
+REQUANTIZERS: Mapping[tuple[str, str], str] = {
+    ("INT8", "INT32"): "requantizer",
+    ("UINT8", "INT32"): "uint8_requantizer",
+    ("INT16", "INT32"): "int16_requantizer",
+    ("INT16", "INT64"): "int64_requantizer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +78,12 @@ def output_stage(
     clamp: tuple[int, int],
     effective_scale: str = "effective_scale",
     accumulator: str = "INT32",
+    requantizer_name: str = "",
 ) -> OutputStage:
     """The stage with the runtime's "<OP>.<effective_scale>" and requantizer, and the scale of output 0.
 
-    filter_scale: (channels,) or one; accumulator: "INT32" or "INT64", see REQUANTIZERS.
+    filter_scale: (channels,) or one; accumulator: "INT32" or "INT64"; requantizer_name: the runtime's
+    "<OP>.<requantizer_name>", that of REQUANTIZERS if it is not given.
     Errors: InvalidModel for an output without a scale, UnsupportedModel for a scale of 0 or a multiplier whose shift is
     undefined.
     """
@@ -78,7 +91,8 @@ def output_stage(
     output_scale, zero_point = node.scale_and_zero_point(output)
     if output_scale == 0:
         raise node.unsupported(f"the scale of output '{output.name}' is 0; the multiplier would be infinite")
-    requantizer: Requantizer = node.arithmetic[f"{node.op}.{REQUANTIZERS[accumulator]}"]
+    requantizer_name = requantizer_name or REQUANTIZERS[output.type, accumulator]
+    requantizer: Requantizer = node.arithmetic[f"{node.op}.{requantizer_name}"]
     wide = checked_int64 if requantizer is INT64_SINGLE_ROUNDING else as_int64
     narrow = node.narrow if accumulator == "INT32" else wide
     real = node.arithmetic[f"{node.op}.{effective_scale}"](input_scale, filter_scale, output_scale)
@@ -151,24 +165,22 @@ class SpreadRounding:
 
 def prepare_finish(stage: OutputStage, constant: Int64, bound: int) -> Finish:
     """The stage for sums of at most `bound` in magnitude, to which constant (channels,) is added."""
+    if stage.requantizer.place is not Place.NONE:
+        stage = replace(stage, record=one_a_channel(stage.record, constant.size))
     spread = None
-    if stage.dtype.itemsize <= 2 and constant.size:
-        if stage.requantizer is DOUBLE_ROUNDING:
-            spread = _spread_double_rounding(stage, constant, bound)
-        elif stage.requantizer is INT64_SINGLE_ROUNDING:
-            spread = _spread_int64_rounding(stage, constant, bound)
-        elif stage.requantizer is FLOAT64_ROUND:
-            spread = _spread_real(stage, constant, bound)
+    if stage.dtype.itemsize <= 2 and constant.size and stage.requantizer.name in SPREADS:
+        spread = SPREADS[stage.requantizer.name](stage, constant, bound)
     return Finish(stage, constant, bound, spread)
 
 
 def _spread_double_rounding(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding | None:
     assert isinstance(stage.record, Multiplier)
     low, high = stage.low - stage.zero_point, stage.high - stage.zero_point
-    rounding = float_rounding(stage.record, constant, bound, low, high)
+    away = np.broadcast_to(AWAY[stage.requantizer.name](constant.size), constant.shape)
+    rounding = float_rounding(stage.record, constant, bound, low, high, away)
     if rounding is None:
         return None
-    floor = rounding.second is not None
+    floor = low < 0
     return _spread(stage, rounding.largest, None, rounding.scale, rounding.offset, floor, rounding.second)
 
 
@@ -223,6 +235,23 @@ def _spread(
         np.full(repeats * scale.size, stage.low - stage.zero_point, work),
         np.full(repeats * scale.size, stage.high - stage.zero_point, work),
     )
+
+
+# Which channels' half-way values go away from zero in the second rounding.
+AWAY: Mapping[str, Callable[[int], NDArray[np.bool_]]] = {
+    DOUBLE_ROUNDING.name: lambda channels: np.ones(channels, bool),
+    UPWARD_ROUNDING.name: lambda channels: np.zeros(channels, bool),
+    UPWARD_ROUNDING_IN_EIGHTS.name: lambda channels: behind_whole_vectors(channels, 8),
+    UPWARD_ROUNDING_IN_FLAT_SIXTEENS.name: lambda elements: behind_whole_vectors(elements, 16),
+}
+SPREADS: Mapping[str, Callable[[OutputStage, Int64, int], SpreadRounding | None]] = {
+    DOUBLE_ROUNDING.name: _spread_double_rounding,
+    UPWARD_ROUNDING.name: _spread_double_rounding,
+    UPWARD_ROUNDING_IN_EIGHTS.name: _spread_double_rounding,
+    UPWARD_ROUNDING_IN_FLAT_SIXTEENS.name: _spread_double_rounding,
+    INT64_SINGLE_ROUNDING.name: _spread_int64_rounding,
+    FLOAT64_ROUND.name: _spread_real,
+}
 
 
 def finish(f: Finish, sums: Array, out: Array) -> None:

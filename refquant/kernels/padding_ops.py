@@ -6,7 +6,7 @@ Every kernel takes `arrays`: the input, of any type; further operands are parame
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,19 @@ def pad_params(node: Node) -> PadParams:
     _check_paddings(node, paddings)
     value = _pad_value(node, input, output)
     return PadParams(paddings, np.array(value, DTYPES[input.type]), (_padded(node, input.shape, paddings),))
+
+
+def pad_with_zeroed_params(node: Node) -> PadParams:
+    """As pad_params, but a value of -0.0 fills as 0.0: zeros are written as bytes.
+
+    Images of float16 padded in height and width alone keep -0.0. Errors: InvalidModel.
+    Source: tflite/kernels/pad.cc, Eval; internal/optimized/optimized_ops.h, TypedMemset, PadImageStyle.
+    """
+    params = pad_params(node)
+    image = len(params.paddings) == 4 and params.paddings[0] == params.paddings[3] == (0, 0)
+    if params.value.dtype.kind != "f" or (params.value.dtype == np.float16 and image):
+        return params
+    return replace(params, value=params.value + params.value.dtype.type(0))
 
 
 def _check_paddings(node: Node, paddings: Paddings) -> None:

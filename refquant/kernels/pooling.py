@@ -136,6 +136,21 @@ def l2_pool_2d_float(params: FloatPoolParams, arrays: Sequence[Array | None]) ->
         return (clamp_sum(np.sqrt(total / count), params.low, params.high),)
 
 
+def l2_pool_2d_by_inverse(params: FloatPoolParams, arrays: Sequence[Array | None]) -> tuple[Array]:
+    """As l2_pool_2d_float, but the sum is multiplied with 1 / count.
+
+    Source: tflite/kernels/internal/optimized/optimized_ops.h, L2Pool.
+    """
+    x = arrays[0]
+    assert x is not None
+    total = np.zeros((len(x), *params.output_shapes[0][1:]), np.float32)
+    inverse = np.float32(1) / tap_counts(params.window)[..., np.newaxis].astype(np.float32)
+    with np.errstate(all="ignore"):
+        for tap in taps(pad(x, params.window, 0, np.float32), params.window):
+            total += tap * tap
+        return (clamp_sum(np.sqrt(total * inverse), params.low, params.high),)
+
+
 def max_pool_2d_float(params: FloatPoolParams, arrays: Sequence[Array | None]) -> tuple[Array]:
     """output = clamp(the largest input, or the lowest float32, over the taps inside the image).
 

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arithmetic.exact import Narrow
-from refquant.arithmetic.fixed_point import INT32_MAX, Int64
+from refquant.arithmetic.fixed_point import INT32_MAX, INT32_MIN, Int64, wrap_int32
 from refquant.arithmetic.multiplier import (
     Multiplier,
     check_shift,
     multiply_by_quantized_multiplier_int64,
     quantize_multiplier,
+    round_half_away,
 )
-from refquant.arithmetic.requantize import Requantizer, requantize_and_clamp
+from refquant.arithmetic.requantize import Place, Record, Requantizer, one_a_channel, requantize_and_clamp
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
 from refquant.kernels.index_operands import expect_zero_zero_point
 from refquant.kernels.kernel import Node, Shape
@@ -54,6 +55,23 @@ class QuantizedReductionParams:
     requantizer: Requantizer
     multiplier: Multiplier
     codes: str
+    type: str
+    narrow: Narrow
+
+    @property
+    def output_shapes(self) -> tuple[Shape]:
+        """The shape of the output."""
+        return self.reduction.output_shapes
+
+
+@dataclass(frozen=True, slots=True)
+class FloatSumParams:
+    """SUM on int8, uint8 or int16 whose result is scaled in float32: round(sum * scale + bias) + output zero point."""
+
+    reduction: ReductionParams
+    scale: np.float32
+    bias: np.float32
+    output_zero_point: int
     type: str
     narrow: Narrow
 
@@ -160,6 +178,53 @@ def mean_params(node: Node) -> QuantizedReductionParams:
     return _quantized_reduction_params(node, reduction, multiplier, node.input(0).type)
 
 
+def mean_of_images_params(node: Node) -> QuantizedReductionParams:
+    """Decodes MEAN on int8 or uint8: over height and width of images (N, H, W, C), kept with size 1; else mean_params.
+
+    The multiplier is formed in float32; the input's zero point meets the output's one instead of the sum, as a whole
+    number. The runtime's value is "MEAN.image_requantizer". Errors: InvalidModel, UnsupportedModel.
+    Source: tflite/kernels/reduce.cc, EvalMean; internal/optimized/integer_ops/mean.h and optimized/reduce.h, Mean.
+    """
+    reduction = reduction_params(node)
+    if not (reduction.rank == 4 and reduction.axes == (-3, -2) and reduction.keep_dims and reduction.count):
+        return mean_params(node)
+    input_scale, input_zero_point = node.scale_and_zero_point(node.input(0))
+    output_scale, output_zero_point = node.scale_and_zero_point(node.outputs[0])
+    if not output_scale > 0:
+        raise node.unsupported(f"the output scale {output_scale!r} leaves no finite multiplier")
+    with np.errstate(over="ignore"):
+        real = np.float32(input_scale) / (np.float32(reduction.count) * np.float32(output_scale))
+        offset = np.float32(input_zero_point) * np.float32(input_scale) / np.float32(output_scale)
+    offset += np.float32(0.5 if offset > 0 else -0.5)
+    if not (np.isfinite(real) and abs(offset) < INT32_MAX - 128):
+        raise node.unsupported(f"the scales {input_scale!r} and {output_scale!r} are too far apart")
+    requantizer: Requantizer = node.arithmetic["MEAN.image_requantizer"]
+    record = check_shift(quantize_multiplier(real), node.place)
+    type = node.input(0).type
+    return QuantizedReductionParams(
+        reduction, 0, output_zero_point - int(offset), requantizer, record, type, type, node.narrow
+    )
+
+
+def float_sum_params(node: Node) -> FloatSumParams:
+    """Decodes SUM on int8, uint8 or int16 in float32: scale = s_in / s_out, bias = -zero point * scale * count.
+
+    Errors: InvalidModel; UnsupportedModel also for an empty input, of which the kernel writes nothing.
+    Source: tflite/kernels/internal/optimized/reduce.h, QuantizedMeanOrSum.
+    """
+    reduction = reduction_params(node)
+    input_scale, input_zero_point = node.scale_and_zero_point(node.input(0))
+    output_scale, output_zero_point = node.scale_and_zero_point(node.outputs[0])
+    if not output_scale > 0:
+        raise node.unsupported(f"the output scale {output_scale!r} leaves no finite multiplier")
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = np.float32(input_scale) / np.float32(output_scale)
+        bias = np.float32(-input_zero_point) * scale * np.float32(reduction.count)
+    if 0 in node.input(0).shape and 0 not in reduction.output_shapes[0]:
+        raise node.unsupported("the input is empty: TFLite's optimized kernel then leaves the output as it was")
+    return FloatSumParams(reduction, scale, bias, output_zero_point, node.input(0).type, node.narrow)
+
+
 def sum_params(node: Node) -> QuantizedReductionParams:
     """Decodes SUM on int8, uint8 or int16: the multiplier is s_in / s_out.
 
@@ -242,10 +307,30 @@ def quantized_mean_or_sum(params: QuantizedReductionParams, arrays: Sequence[Arr
     sums = params.narrow(_integer_sum(reduction, x.view(codes)))
     shifted = params.narrow(sums - params.input_zero_point * reduction.count)
     info = np.iinfo(codes)
+    record: Record = params.multiplier
+    if params.requantizer.place is Place.CHANNEL:
+        record = one_a_channel(record, x.shape[-1])
     result = requantize_and_clamp(
-        params.requantizer, shifted, params.multiplier, params.output_zero_point, info.min, info.max, codes
+        params.requantizer, shifted, record, params.output_zero_point, info.min, info.max, codes
     )
     return (result.view(dtype),)
+
+
+def float_scaled_sum(params: FloatSumParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """clamp(round(float32(sum of codes) * scale + bias) + output zero point).
+
+    Steps beyond int32 become its minimum, as x86's conversion makes them. arrays: input int8, uint8 or int16, axes
+    None. Returns the same type. Source: tflite/kernels/internal/optimized/reduce.h, QuantizedMeanOrSum.
+    """
+    x = arrays[0]
+    assert x is not None
+    reduction, dtype = params.reduction, DTYPES[params.type]
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = params.narrow(_integer_sum(reduction, x)).astype(np.float32) * params.scale + params.bias
+    steps = round_half_away(steps)
+    whole = np.where(np.abs(steps) < 2.0**31, steps, INT32_MIN).astype(np.int64)
+    info = np.iinfo(dtype)
+    return (np.clip(wrap_int32(whole + params.output_zero_point), info.min, info.max).astype(dtype),)
 
 
 def integer_mean(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -303,6 +388,20 @@ def code_product(params: ReductionParams | QuantizedProductParams, arrays: Seque
         product = scale(product * factors[:, index])
     codes = np.clip(scale(product) + params.output_zero_point, info.min, info.max)
     return (_restore(reduction, codes.astype(info.dtype), x),)
+
+
+def code_product_or_copy(
+    params: ReductionParams | QuantizedProductParams, arrays: Sequence[Array | None]
+) -> tuple[Array, ...]:
+    """As code_product; but where every reduced axis has size 1 the codes themselves, whatever the scales.
+
+    Source: tflite/kernels/internal/optimized/reduce.h, QuantizedReduceProd, ReduceIsCopy.
+    """
+    if isinstance(params, ReductionParams) or params.reduction.count > 1:
+        return code_product(params, arrays)
+    x = arrays[0]
+    assert x is not None
+    return (_restore(params.reduction, x, x),)
 
 
 def _extremum(
@@ -380,6 +479,21 @@ def float_sum(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[
         return (_restore(params, sums if len(params.axes) == params.rank else sums + ZERO, x),)
 
 
+def float_sum_from_first(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """x0 + x1 + ... in float32, in memory order, beginning with x0: of -0.0 alone it is -0.0. 0 for an empty input.
+
+    arrays: input float32, axes None. Source: tflite/kernels/internal/optimized/reduce.h, ReduceGeneric, SumOp.
+    """
+    x = arrays[0]
+    assert x is not None
+    with np.errstate(all="ignore"):
+        sums = _in_order(params, x, np.add) + ZERO
+    if params.count and (sums == 0).any():
+        runs = _runs(params, x)
+        sums = np.where(((runs == 0) & np.signbit(runs)).all(axis=1), -ZERO, sums)
+    return (_restore(params, sums, x),)
+
+
 def float_product(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """x0 * x1 * ... in float32, in memory order; 1 for an empty input. arrays: input float32, axes None.
 
@@ -413,6 +527,34 @@ def float_reduce_max(params: ReductionParams, arrays: Sequence[Array | None]) ->
     else:
         best = np.where(best > lowest, best, lowest)
     return (_restore(params, best, x),)
+
+
+def float_reduce_max_in_order(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """best = x0; for each x: best = best if best > x else x. The lowest finite value for an empty input.
+
+    So a NaN is replaced by what comes after it, of 0.0 and -0.0 the later one stays, and -inf is kept.
+    arrays: input float32, axes None. Source: tflite/kernels/internal/optimized/reduce.h, ReduceGeneric, MaxOp.
+    """
+    x = arrays[0]
+    assert x is not None
+    runs = _runs(params, x)
+    if params.count == 0:
+        lowest = np.finfo(np.float32).min
+        return (np.full((*x.shape[: x.ndim - params.rank], *params.output_shapes[0]), lowest),)
+    backwards = runs[:, ::-1]
+    nan = np.isnan(backwards)
+    counted = np.where(np.logical_or.accumulate(nan, axis=1), np.float32(-np.inf), backwards)
+    last_of_the_largest = counted.argmax(axis=1)[:, np.newaxis]
+    best = np.take_along_axis(counted, last_of_the_largest, 1)[:, 0]
+    return (_restore(params, np.where(nan[:, 0], runs[:, -1], best), x),)
+
+
+def float_reduce_min_in_order(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """best = x0; for each x: best = best if best < x else x; as `float_reduce_max_in_order` on negated values."""
+    x = arrays[0]
+    assert x is not None
+    (largest,) = float_reduce_max_in_order(params, (-x, None))
+    return (-largest,)
 
 
 def float_reduce_min(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

@@ -7,7 +7,7 @@ resize_nearest_neighbor.h.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -217,6 +217,52 @@ def float_resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array |
         return (_image_by_image(params, arrays, images),)
 
 
+def resize_bilinear_by_corners(params: ResizeBilinearParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """0 + v00*(h0*w0) + v01*(h0*w1) + v10*(h1*w0) + v11*(h1*w1) in float32; for uint8 plus 0.5, then truncated.
+
+    As float_resize_bilinear, but the two weights of a corner meet first, and the corners come row by row; float32
+    images that grow twice have a form of their own.
+    arrays: input uint8 or float32 (..., H, W, C), size None. Returns the same type (..., height, width, C).
+    Source: tflite/kernels/internal/optimized/resize_bilinear.h, ResizeBilinearGeneric, ResizeBilinear2x2,
+    ResizeBilinearGenericSmallChannel; the form of the last for images that grow eight times, ResizeBilinear888Uint8,
+    computes the same, exactly.
+    """
+    rows, columns = params.rows, params.columns
+    corners = [
+        (row, column, (h[:, np.newaxis] * w)[..., np.newaxis])
+        for row, h in ((rows.lower, rows.lower_weight), (rows.upper, rows.upper_weight))
+        for column, w in ((columns.lower, columns.lower_weight), (columns.upper, columns.upper_weight))
+    ]
+
+    def images(x: Array) -> Array:
+        total = np.zeros((*x.shape[:-3], *params.output_shapes[0][1:]), np.float32)
+        for row, column, weight in corners:
+            total += x.take(row, -3).take(column, -2) * weight
+        return total + np.float32(0.5) if params.type == "UINT8" else total
+
+    x = arrays[0]
+    assert x is not None
+    height, width = x.shape[-3:-1]
+    plain = not params.align_corners and not params.half_pixel_centers
+    twice = plain and params.type == "FLOAT32" and params.output_shapes[0][1:3] == (2 * height, 2 * width)
+    with np.errstate(all="ignore"):
+        return (_image_by_image(params, arrays, _twice_the_size if twice else images),)
+
+
+def _twice_the_size(x: Array) -> Array:
+    """Each pixel, and halfway to its neighbours on the right, below, and of both; the last ones are their own."""
+    half = np.float32(0.5)
+    right = x.take(np.minimum(np.arange(x.shape[-2]) + 1, x.shape[-2] - 1), -2)
+    below = np.minimum(np.arange(x.shape[-3]) + 1, x.shape[-3] - 1)
+    to_the_right = (x + right) * half
+    down = (x + x.take(below, -3)) * half
+    across = (down + (right + right.take(below, -3)) * half) * half
+    output = np.empty((*x.shape[:-3], 2 * x.shape[-3], 2 * x.shape[-2], x.shape[-1]), np.float32)
+    output[..., ::2, ::2, :], output[..., ::2, 1::2, :] = x, to_the_right
+    output[..., 1::2, ::2, :], output[..., 1::2, 1::2, :] = down, across
+    return output
+
+
 def resize_nearest_neighbor_params(node: Node) -> ResizeNearestNeighborParams:
     """Decodes RESIZE_NEAREST_NEIGHBOR. Scales and zero points are not looked at: the codes are copied.
 
@@ -228,6 +274,22 @@ def resize_nearest_neighbor_params(node: Node) -> ResizeNearestNeighborParams:
         for before, after in zip((height, width), size, strict=True)
     )
     return ResizeNearestNeighborParams(align_corners, half_pixel_centers, rows, columns, ((batch, *size, depth),))
+
+
+def resize_nearest_neighbor_in_16_bits_params(node: Node) -> ResizeNearestNeighborParams:
+    """As resize_nearest_neighbor_params; without both options min((i * scale) >> 16, before - 1).
+
+    scale = before * 2^16 / after + 1, an integer. Errors: InvalidModel.
+    Source: tflite/kernels/internal/optimized/optimized_ops.h, ResizeNearestNeighbor.
+    """
+    params = resize_nearest_neighbor_params(node)
+    if params.align_corners or params.half_pixel_centers:
+        return params
+    sizes = zip(node.input(0).shape[1:3], params.output_shapes[0][1:3], strict=True)
+    rows, columns = (
+        np.minimum(np.arange(after) * ((before << 16) // after + 1) >> 16, before - 1) for before, after in sizes
+    )
+    return replace(params, rows=rows, columns=columns)
 
 
 def _nearest(before: int, after: int, align_corners: bool, half_pixel_centers: bool) -> Indices:

@@ -27,7 +27,12 @@ from refquant.arithmetic.float_functions import logf
 from refquant.arithmetic.interpolation import LARGEST, LEAST, Int16, interpolate, knots
 from refquant.arithmetic.inverse import reciprocal
 from refquant.arithmetic.logarithm import log_x_for_x_greater_than_or_equal_to_1
-from refquant.arithmetic.multiplier import check_shift, multiply_by_quantized_multiplier, quantize_multiplier
+from refquant.arithmetic.multiplier import (
+    check_shift,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    round_half_away,
+)
 from refquant.errors import UnsupportedModel
 from refquant.kernels.checks import expect_counts, expect_same_type
 from refquant.kernels.index_operands import expect_zero_zero_point
@@ -91,6 +96,22 @@ class FloatSoftmaxParams:
 
 
 @dataclass(frozen=True, slots=True)
+class TableSoftmaxParams:
+    """SOFTMAX and LOG_SOFTMAX on int8 or uint8 in float32. `exps`: exp(-k * input scale * beta), k = 0 to 255.
+
+    `input_scale` is LOG_SOFTMAX's; `truncated`: the result is cut off after adding 1/2, and the zero point not added.
+    """
+
+    exps: NDArray[np.float32]
+    input_scale: np.float32
+    output_scale: np.float32
+    output_zero_point: int
+    output_type: str
+    truncated: bool
+    output_shapes: tuple[Shape]
+
+
+@dataclass(frozen=True, slots=True)
 class Int16SoftmaxParams:
     """SOFTMAX on int16. multiplier * 2^(left_shift - 31) takes input steps to steps of 10 / 65535, e's table's.
 
@@ -112,6 +133,13 @@ def softmax_params(node: Node) -> SoftmaxParams:
     not looked at: the kernel writes value 0 as the type's minimum, also into int16.
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, SoftmaxPrepare.
     """
+    beta = node.options.get("beta", 0.0)
+    output_type = _softmax_output_type(node)
+    return SoftmaxParams(node.place, beta, _diff_scaling(node, beta), output_type, node.narrow, (node.input(0).shape,))
+
+
+def _softmax_output_type(node: Node) -> str:
+    """The output's type, once it is known to fit."""
     expect_counts(node, 1, 1)
     input, output = node.input(0), node.outputs[0]
     _expect_rows(node)
@@ -121,8 +149,39 @@ def softmax_params(node: Node) -> SoftmaxParams:
         scale, zero_point = node.scale_and_zero_point(output)
         if zero_point != -128 or abs(np.float32(scale) - np.float32(1 / 256)) > np.float32(0.001) / np.float32(256):
             raise node.invalid(f"an INT8 output needs scale 1/256 and zero point -128, not {scale!r} and {zero_point}")
-    beta = node.options.get("beta", 0.0)
-    return SoftmaxParams(node.place, beta, _diff_scaling(node, beta), output.type, node.narrow, (input.shape,))
+    return output.type
+
+
+def table_softmax_params(node: Node) -> TableSoftmaxParams:
+    """Decodes SOFTMAX on int8 (output int8 or int16) or uint8 (output uint8 or int16) by a table of exponentials.
+
+    The output must be as in softmax_params; its zero point is added to int8 and int16, not to uint8.
+    Errors: InvalidModel. Source: tflite/kernels/activations.cc, SoftmaxPrepare; internal/optimized/optimized_ops.h,
+    PopulateSoftmaxLookupTable.
+    """
+    output_type = _softmax_output_type(node)
+    return _table_params(node, node.options.get("beta", 0.0), output_type, output_type == "UINT8")
+
+
+def table_log_softmax_params(node: Node) -> TableSoftmaxParams:
+    """Decodes LOG_SOFTMAX on int8 or uint8 by a table of exponentials. The output must be as in log_softmax_params.
+
+    Errors: InvalidModel. Source: tflite/kernels/activations.cc, LogSoftmaxPrepare.
+    """
+    _expect_log_softmax_output(node)
+    return _table_params(node, 1.0, node.outputs[0].type, False)
+
+
+def _table_params(node: Node, beta: float, output_type: str, truncated: bool) -> TableSoftmaxParams:
+    scale, _ = node.scale_and_zero_point(node.input(0))
+    output_scale, zero_point = node.scale_and_zero_point(node.outputs[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = -np.float32(scale) * np.float32(beta) * np.arange(256, dtype=np.float32)
+        exps = node.arithmetic["EXP.function"](steps)
+    shape = node.input(0).shape
+    return TableSoftmaxParams(
+        exps, np.float32(scale), np.float32(output_scale), zero_point, output_type, truncated, (shape,)
+    )
 
 
 @cache
@@ -169,14 +228,8 @@ def log_softmax_params(node: Node) -> LogSoftmaxParams:
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, LogSoftmaxPrepare.
     """
-    expect_counts(node, 1, 1)
+    highest = _expect_log_softmax_output(node)
     input, output = node.input(0), node.outputs[0]
-    _expect_rows(node)
-    expect_same_type(node, input, output)
-    highest = int(np.iinfo(DTYPES[output.type]).max)
-    scale, zero_point = node.scale_and_zero_point(output)
-    if scale != 16 / 256 or zero_point != highest:
-        raise node.invalid(f"the output needs scale 16/256 and zero point {highest}, not {scale!r} and {zero_point}")
     scaling = _diff_scaling(node, 1.0)
     record = quantize_multiplier(2.0 ** (31 - scaling.left_shift) / scaling.multiplier)
     return LogSoftmaxParams(
@@ -189,6 +242,19 @@ def log_softmax_params(node: Node) -> LogSoftmaxParams:
         node.narrow,
         (input.shape,),
     )
+
+
+def _expect_log_softmax_output(node: Node) -> int:
+    """The output's zero point, its type's maximum, once everything is known to fit."""
+    expect_counts(node, 1, 1)
+    input, output = node.input(0), node.outputs[0]
+    _expect_rows(node)
+    expect_same_type(node, input, output)
+    highest = int(np.iinfo(DTYPES[output.type]).max)
+    scale, zero_point = node.scale_and_zero_point(output)
+    if scale != 16 / 256 or zero_point != highest:
+        raise node.invalid(f"the output needs scale 16/256 and zero point {highest}, not {scale!r} and {zero_point}")
+    return highest
 
 
 def float_softmax_params(node: Node) -> FloatSoftmaxParams:
@@ -269,6 +335,47 @@ def _softmax_rows(params: SoftmaxParams, x: Array) -> Array:
     codes >>= exponent
     codes += info.min
     return np.minimum(codes, info.max, out=codes)
+
+
+def table_softmax(params: TableSoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """round(exp * (1 / (sum of exps * output scale))) + zero point, every step in float32, the sum in order.
+
+    arrays: input int8 or uint8 (..., depth). Returns the output type's (..., depth).
+    Source: tflite/kernels/internal/optimized/optimized_ops.h, Softmax<In, Out>, QuantizeSoftmaxOutput.
+    """
+    info = np.iinfo(DTYPES[params.output_type])
+
+    def rows(x: Array) -> Array:
+        exps = params.exps.take(_steps_below_maximum(x))
+        probabilities = exps * (np.float32(1) / (_sequential_sum(exps) * params.output_scale))
+        if params.truncated:
+            codes = np.trunc(probabilities + np.float32(0.5))
+        else:
+            codes = round_half_away(probabilities) + params.output_zero_point
+        return np.asarray(np.clip(codes, info.min, info.max))
+
+    x = _input(arrays)
+    return (in_row_blocks(x, 1, np.empty(x.shape, info.dtype), rows),)
+
+
+def table_log_softmax(params: TableSoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """rint(scale * input - (input scale * max + log(sum of exps)) / output scale) + zero point, all in float32.
+
+    scale = input scale / output scale; the sum in order. arrays: input int8 or uint8 (..., depth). Returns the same.
+    Source: tflite/kernels/internal/optimized/optimized_ops.h, LogSoftmax<T>.
+    """
+    info = np.iinfo(DTYPES[params.output_type])
+    scale = params.input_scale / params.output_scale
+
+    def rows(x: Array) -> Array:
+        log_sum = logf(_sequential_sum(params.exps.take(_steps_below_maximum(x))))
+        largest = x.max(axis=-1, keepdims=True).astype(np.float32)
+        taken_off = (params.input_scale * largest + log_sum) / params.output_scale
+        codes = np.rint(scale * x.astype(np.float32) - taken_off) + np.float32(params.output_zero_point)
+        return np.asarray(np.clip(codes, info.min, info.max))
+
+    x = _input(arrays)
+    return (in_row_blocks(x, 1, np.empty(x.shape, x.dtype), rows),)
 
 
 def softmax_int16(params: Int16SoftmaxParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

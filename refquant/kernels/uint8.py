@@ -22,14 +22,18 @@ def int8_codes(x: Array | None) -> Array:
     return np.bitwise_xor(x, np.uint8(OFFSET)).view(np.int8)
 
 
-def uint8_stage(node: Node, input_: Operand, filter_: Operand, bias: Operand | None) -> tuple[int, int, OutputStage]:
+def uint8_stage(
+    node: Node, input_: Operand, filter_: Operand, bias: Operand | None, requantizer_name: str = ""
+) -> tuple[int, int, OutputStage]:
     """(input zero point, filter zero point, output stage); its multiplier is "<OP>.uint8_effective_scale".
 
+    requantizer_name: see output_stage.
     Errors: InvalidModel for a tensor without exactly one scale, or a bias whose scale does not fit.
     Source: tflite/kernels/kernel_util.cc, PopulateConvolutionQuantizationParams, GetQuantizedConvolutionMultipler.
     """
     scale, zero_point = node.scale_and_zero_point(input_)
     filter_scale, filter_zero_point = node.scale_and_zero_point(filter_)
-    stage = output_stage(node, scale, [filter_scale], fused_range(node), "uint8_effective_scale")
+    clamp, form = fused_range(node), "uint8_effective_scale"
+    stage = output_stage(node, scale, [filter_scale], clamp, form, requantizer_name=requantizer_name)
     check_bias_scale(node, scale * filter_scale, bias)
     return zero_point, filter_zero_point, stage

@@ -108,7 +108,8 @@ def _steps(node: Node, real: float, scale: np.float32) -> int:
 def leaky_relu_params(node: Node) -> LookupParams:
     """The table clamp(requantize(v) + zp_out), v = code - zp_in, with s_in * alpha / s_out as the multiplier for v < 0.
 
-    The other multiplier is s_in / s_out; all in float32. A negative alpha negates what its magnitude gives.
+    The other multiplier is s_in / s_out; all in float32. A negative alpha negates what its magnitude gives; on the
+    types of the runtime's value "LEAKY_RELU.negating_first" it negates v. Half-way values tell the two apart.
     Errors: InvalidModel, UnsupportedModel.
     Source: tflite/kernels/activations.cc, LeakyReluPrepare; internal/reference/leaky_relu.h, QuantizeLeakyRelu.
     """
@@ -120,10 +121,13 @@ def leaky_relu_params(node: Node) -> LookupParams:
         real_alpha = scale * alpha / output_scale
     negative = fixed_point(node, "|input scale * alpha / output scale|", np.abs(real_alpha))
     sign = -1 if real_alpha < 0 else 1
+    first = sign if node.input(0).type in node.arithmetic["LEAKY_RELU.negating_first"] else 1
 
     def table(codes: Int64) -> Int64:
         v = codes - zero_point
-        scaled = np.where(v >= 0, _requantized(node, v, identity), sign * _requantized(node, v, negative))
+        scaled = np.where(
+            v >= 0, _requantized(node, v, identity), first * sign * _requantized(node, first * v, negative)
+        )
         return np.asarray(np.clip(scaled + output_zero_point, *code_range(node.outputs[0].type)))
 
     return table_params(node, table)
@@ -406,6 +410,40 @@ def plain(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, .
     assert x is not None
     with np.errstate(all="ignore"):
         return (in_pieces(params.function, x),)
+
+
+@dataclass(frozen=True, slots=True)
+class HardSwishParams:
+    """HARD_SWISH on float32. `elements`: of one run."""
+
+    elements: int
+    output_shapes: tuple[Shape]
+
+
+def float_hard_swish_params(node: Node) -> HardSwishParams:
+    """Decodes HARD_SWISH on float32. Errors: InvalidModel."""
+    input = expect_unary(node)
+    return HardSwishParams(math.prod(input.shape), (input.shape,))
+
+
+def hard_swish_in_fours(params: HardSwishParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """x * (1/6) * min(6, max(0, x + 3)) in whole fours of a run; x * min(6, max(0, x + 3)) * (1/6) of the rest.
+
+    arrays: float32. Source: tflite/kernels/internal/optimized/optimized_ops.h, HardSwish.
+    """
+    (x,) = arrays
+    assert x is not None
+    x = np.asarray(x, order="C")
+    sixth, rest = np.float32(1.0 / 6.0), params.elements % 4
+    with np.errstate(all="ignore"):
+        inner = np.clip(x + np.float32(3), np.float32(0), np.float32(6))
+        result = np.asarray((x * sixth) * inner)
+        if rest:
+            ends = x.reshape(-1, params.elements)[:, -rest:]
+            result.reshape(-1, params.elements)[:, -rest:] = (
+                ends * inner.reshape(-1, params.elements)[:, -rest:]
+            ) * sixth
+    return (result,)
 
 
 def float_gelu(params: PlainParams | GeluParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

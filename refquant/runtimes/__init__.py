@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from refquant.errors import InvalidInput
 from refquant.runtimes.fast_float import FAST_FLOAT
 from refquant.runtimes.runtime import Runtime
+from refquant.runtimes.tflite_opt import TFLITE_OPT
 from refquant.runtimes.tflite_ref import TFLITE_REF
 
-RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (TFLITE_REF, FAST_FLOAT)}
+RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (TFLITE_REF, TFLITE_OPT, FAST_FLOAT)}
 
 
 def runtime_named(name: str) -> Runtime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refquant.arithmetic.affine import steps_by_division
+from refquant.arithmetic.affine import real_by_difference, steps_by_division
 from refquant.arithmetic.eigen_product import add_eigen_product
 from refquant.arithmetic.float_functions import elu, expf, logf, logistic, tanhf
 from refquant.arithmetic.float_product import add_sequential_product, sequential_product
@@ -28,6 +28,7 @@ from refquant.arithmetic.row_quantization import (
     scale_by_product,
 )
 from refquant.arithmetic.trigonometry import cosf, sinf
+from refquant.kernels.activation import clamp_float
 from refquant.kernels.table import KERNELS
 from refquant.runtimes.runtime import Runtime
 
@@ -47,20 +48,34 @@ TFLITE_REF = Runtime(
         "TANH.function": tanhf,
         # convolution, dense, pooling
         "CONV_2D.requantizer": DOUBLE_ROUNDING,
+        "CONV_2D.uint8_requantizer": DOUBLE_ROUNDING,
+        "CONV_2D.int16_requantizer": DOUBLE_ROUNDING,
+        "CONV_2D.grouped_requantizer": DOUBLE_ROUNDING,
         "CONV_2D.int64_requantizer": INT64_SINGLE_ROUNDING,
         "CONV_2D.effective_scale": effective_scale_float64,
         "CONV_2D.uint8_effective_scale": effective_scale_float32_product,
+        "DEPTHWISE_CONV_2D.optional_biases": ("INT32", "INT64", "FLOAT32"),
+        "DEPTHWISE_CONV_2D.bias_first": False,
         "DEPTHWISE_CONV_2D.requantizer": DOUBLE_ROUNDING,
+        "DEPTHWISE_CONV_2D.uint8_requantizer": DOUBLE_ROUNDING,
         "DEPTHWISE_CONV_2D.int64_requantizer": INT64_SINGLE_ROUNDING,
         "DEPTHWISE_CONV_2D.effective_scale": effective_scale_float64,
         "DEPTHWISE_CONV_2D.uint8_effective_scale": effective_scale_float32_product,
         "TRANSPOSE_CONV.requantizer": DOUBLE_ROUNDING,
+        "TRANSPOSE_CONV.uint8_requantizer": DOUBLE_ROUNDING,
+        "TRANSPOSE_CONV.int16_requantizer": DOUBLE_ROUNDING,
+        "TRANSPOSE_CONV.asymmetric_int16_requantizer": DOUBLE_ROUNDING,
         "TRANSPOSE_CONV.int64_requantizer": INT64_SINGLE_ROUNDING,
         "TRANSPOSE_CONV.effective_scale": effective_scale_float64,
         "TRANSPOSE_CONV.uint8_effective_scale": effective_scale_float32_product,
+        "FULLY_CONNECTED.int16_accumulator": "INT64",  # where neither bias nor option tells
         "FULLY_CONNECTED.requantizer": FLOAT64_ROUND,
+        "FULLY_CONNECTED.uint8_requantizer": FLOAT64_ROUND,
+        "FULLY_CONNECTED.int16_requantizer": FLOAT64_ROUND,
+        "FULLY_CONNECTED.asymmetric_int16_requantizer": FLOAT64_ROUND,
         "FULLY_CONNECTED.int64_requantizer": FLOAT64_ROUND,
         "FULLY_CONNECTED.effective_scale": effective_scale_float64,
+        "FULLY_CONNECTED.per_tensor_effective_scale": effective_scale_float64,
         "FULLY_CONNECTED.uint8_effective_scale": effective_scale_float64,
         "BATCH_MATMUL.requantizer": DOUBLE_ROUNDING,
         "BATCH_MATMUL.int64_requantizer": INT64_SINGLE_ROUNDING,
@@ -77,7 +92,9 @@ TFLITE_REF = Runtime(
         "hybrid.not_negated": not_negated,
         "hybrid.row_sums": row_sums_in_int16_lanes,
         "CONV_2D.hybrid_scaling": scale_by_filter_then_input,
+        "CONV_2D.grouped_hybrid_scaling": scale_by_filter_then_input,
         "DEPTHWISE_CONV_2D.hybrid_scaling": scale_by_product,
+        "DEPTHWISE_CONV_2D.hybrid_clamp": clamp_float,
         "TRANSPOSE_CONV.hybrid_scaling": scale_by_filter_then_input,
         # elementwise: binary, unary, lookup tables, conversion
         "ADD.requantizer": DOUBLE_ROUNDING,
@@ -95,10 +112,15 @@ TFLITE_REF = Runtime(
         "RELU_N1_TO_1.requantizer": DOUBLE_ROUNDING,
         "RELU_0_TO_1.requantizer": DOUBLE_ROUNDING,
         "LEAKY_RELU.requantizer": DOUBLE_ROUNDING,
+        "LEAKY_RELU.negating_first": (),
         "PRELU.requantizer": DOUBLE_ROUNDING,
         "ABS.requantizer": DOUBLE_ROUNDING,
         "QUANTIZE.requantizer": DOUBLE_ROUNDING,
+        "QUANTIZE.byte_requantizer": DOUBLE_ROUNDING,
         "QUANTIZE.to_steps": steps_by_division,
+        "QUANTIZE.per_channel_to_steps": steps_by_division,
+        "DEQUANTIZE.to_real": real_by_difference,
+        "DEQUANTIZE.per_channel_to_real": real_by_difference,
         # softmax, normalization, reduction, resize
         "MEAN.requantizer": DOUBLE_ROUNDING,
         "SUM.requantizer": DOUBLE_ROUNDING,

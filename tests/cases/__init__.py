@@ -1,6 +1,7 @@
 """Generators of random one-operator models, one file a kernel family. Each takes a random generator and gives a Case.
 
-CASES: name of the check ("CONV_2D", "CONV_2D per tensor", ...) -> generator.
+CASES: name of the check ("CONV_2D", "CONV_2D per tensor", ...) -> generator. ONLY: described runtime -> checks of what
+the reference kernels do not compute.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from cases import (
     resize,
     softmax,
     svdf,
+    ties,
     uint8,
     unary,
 )
@@ -47,13 +49,17 @@ CASES: Mapping[str, Generator] = {
     "CONV_2D, large multipliers": convolution.conv_2d_large_multipliers,
     "CONV_2D, around half-way points": convolution.conv_2d_bias_only,
     "CONV_2D, deep": convolution.conv_2d_deep,
+    "CONV_2D grouped, around half-way points": ties.around_half("CONV_2D", groups=(2, 3)),
+    "CONV_2D per tensor, around half-way points": ties.around_half("CONV_2D", per_channel=False),
     "CONV_2D float": convolution.conv_2d_float,
     "DEPTHWISE_CONV_2D": convolution.depthwise_conv_2d,
     "DEPTHWISE_CONV_2D per tensor": convolution.depthwise_conv_2d_per_tensor,
     "DEPTHWISE_CONV_2D, filter and bias not constant": convolution.depthwise_conv_2d_dynamic,
+    "DEPTHWISE_CONV_2D, around half-way points": ties.around_half("DEPTHWISE_CONV_2D"),
     "DEPTHWISE_CONV_2D float": convolution.depthwise_conv_2d_float,
     "TRANSPOSE_CONV": convolution.transpose_conv,
     "TRANSPOSE_CONV, output_shape, filter and bias not constant": convolution.transpose_conv_dynamic,
+    "TRANSPOSE_CONV, around half-way points": ties.around_half("TRANSPOSE_CONV"),
     "TRANSPOSE_CONV float": convolution.transpose_conv_float,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.lstm_int8,
     "UNIDIRECTIONAL_SEQUENCE_LSTM float": recurrent.lstm_float,
@@ -82,9 +88,12 @@ CASES: Mapping[str, Generator] = {
     "CONCATENATION uint8, scales that differ": uint8.concatenation,
     "FULLY_CONNECTED": dense.fully_connected,
     "FULLY_CONNECTED per channel": dense.fully_connected_per_channel,
+    "FULLY_CONNECTED, around half-way points": ties.around_half("FULLY_CONNECTED", per_channel=False),
+    "FULLY_CONNECTED per channel, around half-way points": ties.around_half("FULLY_CONNECTED"),
     "FULLY_CONNECTED, filter and bias not constant": dense.fully_connected_dynamic,
     "FULLY_CONNECTED float": dense.fully_connected_float,
     "BATCH_MATMUL": dense.batch_matmul,
+    "BATCH_MATMUL, around half-way points": ties.batch_matmul,
     "BATCH_MATMUL to int32": dense.batch_matmul_to_int32,
     "BATCH_MATMUL float": dense.batch_matmul_float,
     "CONV_2D int16, int64 bias": int16.conv_2d("INT64"),
@@ -95,13 +104,19 @@ CASES: Mapping[str, Generator] = {
     "DEPTHWISE_CONV_2D int16": int16.depthwise_conv_2d,
     "TRANSPOSE_CONV int16, int64 bias": int16.transpose_conv("INT64"),
     "TRANSPOSE_CONV int16, int32 bias": int16.transpose_conv("INT32"),
+    "TRANSPOSE_CONV int16, int32 bias, around half-way points": ties.around_half("TRANSPOSE_CONV", "INT16", False),
     "FULLY_CONNECTED int16, int64 bias": int16.fully_connected("INT64"),
     "FULLY_CONNECTED int16, int32 bias": int16.fully_connected("INT32"),
+    "FULLY_CONNECTED int16, int32 bias, around half-way points": ties.around_half("FULLY_CONNECTED", "INT16", False),
+    "FULLY_CONNECTED int16 per channel, int32 bias, around half-way points": ties.around_half(
+        "FULLY_CONNECTED", "INT16"
+    ),
     "BATCH_MATMUL int16": int16.batch_matmul("INT16"),
     "BATCH_MATMUL int16 with int8": int16.batch_matmul("INT8"),
     "AVERAGE_POOL_2D int16": uint8.pool("AVERAGE_POOL_2D", "INT16"),
     "MAX_POOL_2D int16": uint8.pool("MAX_POOL_2D", "INT16"),
     "ADD int16": binary.quantized("ADD", "INT16"),
+    "ADD int16, when inputs are rounded": ties.add("INT16"),
     "ADD int16, scales of powers of two": int16.power_of_two_sum("ADD"),
     "ADD int16, not quantized": binary.plain("ADD", "INT16"),
     "SUB int16": binary.quantized("SUB", "INT16"),
@@ -149,6 +164,13 @@ CASES: Mapping[str, Generator] = {
     # elementwise: binary, unary, lookup tables, conversion
     "ADD": binary.quantized("ADD", "INT8"),
     "ADD uint8": binary.quantized("ADD", "UINT8"),
+    "ADD, when inputs are rounded": ties.add("INT8"),
+    "ADD uint8, when inputs are rounded": ties.add("UINT8"),
+    **{
+        f"{op}{name}, results beyond 16 bits": ties.beyond_16_bits(op, type)
+        for op in ("ADD", "MUL")
+        for name, type in (("", "INT8"), (" uint8", "UINT8"))
+    },
     "ADD, all pairs of codes": binary.quantized_large("ADD", "INT8"),
     "SUB": binary.quantized("SUB", "INT8"),
     "SUB uint8": binary.quantized("SUB", "UINT8"),
@@ -343,6 +365,8 @@ CASES: Mapping[str, Generator] = {
     "LOCAL_RESPONSE_NORMALIZATION float": normalization.local_response,
     "MEAN": reduction.quantized("MEAN", "INT8"),
     "MEAN uint8": reduction.quantized("MEAN", "UINT8"),
+    "MEAN of images, around half-way points": ties.mean_of_images("INT8"),
+    "MEAN of images uint8, around half-way points": ties.mean_of_images("UINT8"),
     "MEAN int32": reduction.plain("MEAN", "INT32"),
     "MEAN int64": reduction.plain("MEAN", "INT64"),
     "MEAN float": reduction.floats("MEAN"),
@@ -381,6 +405,7 @@ CASES: Mapping[str, Generator] = {
     "ARG_MIN float": reduction.arg("ARG_MIN", "FLOAT32"),
     "RESIZE_BILINEAR": resize.resize("RESIZE_BILINEAR", "INT8"),
     "RESIZE_BILINEAR uint8": resize.resize("RESIZE_BILINEAR", "UINT8"),
+    "RESIZE_BILINEAR uint8, eight times": resize.eight_times,
     "RESIZE_BILINEAR float": resize.resize("RESIZE_BILINEAR", "FLOAT32"),
     "RESIZE_NEAREST_NEIGHBOR": resize.resize("RESIZE_NEAREST_NEIGHBOR", "INT8"),
     "RESIZE_NEAREST_NEIGHBOR uint8": resize.resize("RESIZE_NEAREST_NEIGHBOR", "UINT8"),
@@ -472,4 +497,8 @@ CASES: Mapping[str, Generator] = {
     "SELECT_V2 float, float16 constants": half.half_constants(movement.select_v2),
     "PADV2 float, float16 constants": half.half_constants(movement.padv2),
     "PACK float, float16 constants": half.half_constants(movement.pack),
+}
+
+ONLY: Mapping[str, Mapping[str, Generator]] = {
+    "tflite_opt": {"SUM int16": reduction.quantized("SUM", "INT16")},
 }

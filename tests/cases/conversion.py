@@ -68,7 +68,7 @@ def quantize_per_channel(rng: np.random.Generator) -> Case:
 
 def requantize(source: str, target: str) -> Callable[[np.random.Generator], Case]:
     def build(rng: np.random.Generator) -> Case:
-        at = (256,) if source in ("INT8", "UINT8") else shape(rng)
+        at = (int(rng.integers(225, 257)),) if source in ("INT8", "UINT8") else shape(rng)
         both = source == target == "INT16"
         s = scale(rng)
         out = near(rng, s * (2.0**24 if source == "INT32" else 2.0**8 if source == "INT16" and target == "INT8" else 1))
@@ -80,7 +80,8 @@ def requantize(source: str, target: str) -> Callable[[np.random.Generator], Case
         info = np.iinfo(source.lower())
         samples = _integers(rng, at, source)
         if info.bits == 8:
-            samples = [[np.arange(info.min, info.max + 1).astype(info.dtype)]]
+            every = np.arange(info.min, info.max + 1).astype(info.dtype)
+            samples = [[rng.permutation(every)[: at[0]]]]
         return case(rng, "QUANTIZE", [T(at, source, s, zps[0])], [T(at, target, out, zps[1])], {}, samples)
 
     return build

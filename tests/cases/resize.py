@@ -53,3 +53,14 @@ def resize(name: str, type: str) -> Generator:
         )
 
     return generate
+
+
+def eight_times(rng: np.random.Generator) -> Case:
+    """RESIZE_BILINEAR of uint8 to eight times the size, with half-pixel centers and channels in whole eights or not."""
+    batch, depth = int(rng.integers(1, 3)), int(rng.choice([8, 8, 16, 24, 5]))
+    sides = [int(d) for d in rng.integers(1, 5, 2)]
+    input = T((batch, *sides, depth), "UINT8", 0.5, 3)
+    output = T((batch, *(8 * d for d in sides), depth), "UINT8", 0.5, 3)
+    options = {"align_corners": False, "half_pixel_centers": True}
+    size = T(data=np.array(output.shape[1:3], np.int32))
+    return case(rng, "RESIZE_BILINEAR", [input, size], [output], options, extremes_and_random(rng, [input], 3))

@@ -1347,6 +1347,20 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_model.cc",),
     ),
     Erratum(
+        key="legacy-shared-by-subgraphs",
+        op="WHILE",
+        types=("FLOAT16", "INT8"),
+        runtime="converter's old quantizer",
+        versions="TensorFlow 2.21.0",
+        what=(
+            "In dynamic range and float16, weights that the main graph shares with a loop, or one loop with another, "
+            "are converted twice in place: the second time the integers or halves are read as floats, and the weights "
+            "are wrong, or the file is invalid."
+        ),
+        treatment="avoided",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantize_weights.cc",),
+    ),
+    Erratum(
         key="legacy-int64-guard",
         op="CONV_2D and others with a bias",
         types=("INT16",),

@@ -190,6 +190,18 @@ def quantization_aware() -> str:
     return _table([*header, "biases off without", "of them by 2 ulp", "refused by TensorFlow"], rows)
 
 
+def without_samples() -> str:
+    """Dynamic range and float16: what was compared."""
+    words = {"networks": "Keras networks", "models": "models of one question each", "graphs": "random graphs"}
+    columns = ("files", "tensors", "elements", "differing", "numbered_otherwise", "refused", "ran")
+    rows = [
+        [f"{row['models']:,} {words[part]}", *(row[column] for column in columns)]
+        for part, row in _read("modes.json")["parts"].items()
+    ]
+    header = ["what", "files of TensorFlow's", "tensors", "constant elements", "differing"]
+    return _table([*header, "a name's number differing", "refused by TensorFlow", "alike in LiteRT"], rows)
+
+
 def estimators() -> str:
     """int8 networks by range estimator: held-back scans with the float network's digit, and signal to noise."""
     networks = _read("estimators.json")["networks"]
@@ -273,6 +285,7 @@ TABLES = {
     "mnist": mnist,
     "cifar10": cifar10,
     "old quantizer": old_quantizer,
+    "without samples": without_samples,
     "quantization aware": quantization_aware,
     "estimators": estimators,
     "speed": speed,

@@ -87,7 +87,8 @@ def _absent_operand(graph: Graph, interface: frozenset[int]) -> Absent | None:
         return None
     constant, result = readers[0].inputs[NAMED_AFTER[readers[0].name]], readers[0].outputs[0]
     name = graph.tensors[constant].name
-    before = name.endswith("1") and not name.endswith("_1")
+    taken = {tensor.name for tensor in graph.tensors}  # not by the operand, then: the number is the constant's own
+    before = name.endswith("1") and not name.endswith("_1") and name[:-1] not in taken
     base = name[:-1] if before else name
     told = graph.tensors[result].name == f"{base}2"
     unknown = result in interface or readers[0].name == "TRANSPOSE_CONV"

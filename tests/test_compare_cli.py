@@ -174,7 +174,7 @@ def test_the_example_of_the_front_page(call: Call) -> None:
     example = readme.split("$ refquant audit resnet8_float.tflite resnet8_int8.tflite\n")[1].split("```")[0]
     paths = [MODELS / "mlperf_tiny" / f"resnet8_{form}.tflite" for form in ("float", "int8")]
     if not all(path.is_file() for path in paths):
-        pytest.skip(f"model missing: {paths} (set REFQUANT_MODELS)")
+        pytest.skip(f"models missing: {paths} (set REFQUANT_MODELS)")
     code, out, _ = call("audit", *paths)
     assert code == 0
     assert out.startswith(example)

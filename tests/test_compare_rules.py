@@ -756,7 +756,7 @@ def test_files_of_older_converters(
     """hello_world_int8 was trained on its own: its weights are not those of the float file."""
     paths = [MODELS / f"{name}.tflite" for name in (float_, quantized)]
     if not all(path.is_file() for path in paths):
-        pytest.skip(f"model missing: {paths} (set REFQUANT_MODELS)")
+        pytest.skip(f"models missing: {paths} (set REFQUANT_MODELS)")
     report = audit_model(*paths)
     assert report.arithmetic == arithmetic
     explanations = {e.arithmetic: (e.scales_wrong, e.elements_wrong) for e in report.explanations}

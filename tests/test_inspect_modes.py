@@ -66,7 +66,7 @@ WITH_FLOATS = {
 def public(name: str) -> Path:
     path = PUBLIC / f"{name}.tflite"
     if not path.is_file():
-        pytest.skip(f"model missing: {path} (set REFQUANT_MODELS)")
+        pytest.skip(f"models missing: {path} (set REFQUANT_MODELS)")
     return path
 
 

@@ -71,7 +71,7 @@ def test_golden_models(name: str, bias_type: str, io: str) -> None:
 def test_public_models(name: str) -> None:
     path = MODELS / "mlperf_tiny" / f"{name}.tflite"
     if not path.exists():
-        pytest.skip(f"{path} is not here; set REFQUANT_MODELS")
+        pytest.skip(f"models missing: {path} (set REFQUANT_MODELS)")
     model, rng = refquant.load(path), np.random.default_rng(1)
     shape = model.graph.tensors[model.graph.inputs[0]].shape
     ranges = refquant.calibrate(model, [rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(2)])

@@ -37,7 +37,7 @@ FROM_SCANS = {name: c.quantize for name, c in mnist.CONVERSIONS.items() if "nump
 FROM_FILES = [(name, source) for name, c in mnist.CONVERSIONS.items() for source in c.ranges if source not in SCANNED]
 SCANS = Path(os.environ.get("REFQUANT_MNIST", ROOT.parent / "shared" / "data" / "mnist"))
 
-needs_scans = pytest.mark.skipif(not SCANS.is_dir(), reason=f"no scans in {SCANS} (set REFQUANT_MNIST)")
+needs_scans = pytest.mark.skipif(not SCANS.is_dir(), reason=f"models missing: no scans in {SCANS} (set REFQUANT_MNIST)")
 needs_litert = pytest.mark.skipif(not oracle.INSTALLED, reason=oracle.MISSING)
 
 

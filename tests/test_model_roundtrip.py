@@ -34,7 +34,7 @@ NOT_FOR_LITERT = {
     "person_detect.tflite": r"quantized_dimension must be in range \[0, 1\). Was 3",
     "keyword_scrambled_8bit.tflite": "died with code",
 }
-NO_FILES = f"no model files: there is no .tflite file under {MODELS} (set REFQUANT_MODELS to a folder that has some)"
+NO_FILES = f"models missing: there is no .tflite file under {MODELS} (set REFQUANT_MODELS to a folder that has some)"
 
 # Random models -----------------------------------------------------------------------------------------------------
 

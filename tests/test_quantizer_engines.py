@@ -517,7 +517,9 @@ def test_a_model_with_state_is_not_spread() -> None:
 
 def test_dask() -> None:
     """On distributed's own processes, in which BLAS has one thread."""
-    distributed = pytest.importorskip("distributed", reason="distributed is not installed (pip install '.[dask]')")
+    distributed = pytest.importorskip(
+        "distributed", reason="oracle missing: distributed is not installed (pip install '.[dask]')"
+    )
     model = refquant.load(data_file("golden/models/digits_cnn_float.tflite"))
     data = [[np.abs(array) for array in sample] for sample in samples_of(model, 200)]
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)

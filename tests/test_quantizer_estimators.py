@@ -705,7 +705,7 @@ def test_mse_has_the_best_signal_to_noise_on_its_own_values(name: str) -> None:
 def test_the_same_on_networks_of_others(name: str, largest: int) -> None:
     path = MODELS / "mlperf_tiny" / f"{name}_float.tflite"
     if not path.exists():
-        pytest.skip(f"no {path}; set REFQUANT_MODELS")
+        pytest.skip(f"models missing: {path} (set REFQUANT_MODELS)")
     model = refquant.load(path)
     shape = model.graph.tensors[model.graph.inputs[0]].shape
     pictures = rng(4).uniform(0, largest, (3, shape[0], shape[1] // 8, shape[2] // 8, shape[3])).astype(np.float32)
@@ -757,7 +757,7 @@ def tensorflow_ranges(values: np.ndarray, percentile: float) -> dict[str, tuple[
 @pytest.mark.parametrize("kind", ["normal", "relu", "relu6", "laplace", "uniform", "swish"])
 def test_beside_tensorflow_s_histogram_calibration(kind: str) -> None:
     """The percentiles lie in the same bins of TensorFlow's; the error is less than after any of its searches."""
-    pytest.importorskip("tensorflow")
+    pytest.importorskip("tensorflow", reason="oracle missing: tensorflow is not installed")
     values = KINDS[kind]
     theirs = tensorflow_ranges(values, 99.5)
     width = float(np.ptp(values)) / TENSORFLOW_BINS

@@ -60,7 +60,7 @@ def test_named_models(name: str) -> None:
 @pytest.mark.parametrize("name", [pytest.param(name, marks=tensorflow) for name in ASKED_OF_KERAS_2])
 def test_the_fused_lstm_of_keras_2(name: str) -> None:
     """One operator, whose states float16 dequantizes; as a function with two of them it becomes two loops."""
-    pytest.importorskip("tf_keras")
+    pytest.importorskip("tf_keras", reason="oracle missing: pip install tf_keras")
     for converted in conversions(name, ASKED_OF_KERAS_2[name]):
         check(converted, name)
 
@@ -89,7 +89,7 @@ def test_public_models_are_the_old_quantizers(source: str, shipped: str, mode: s
     """Equal in every respect, but for metadata that older converters did not write, with one scale per tensor."""
     files = [MODELS / f"{name}.tflite" for name in (source, shipped)]
     if not all(file.exists() for file in files):
-        pytest.skip(f"needs the public models at {MODELS}; REFQUANT_MODELS names another folder")
+        pytest.skip(f"models missing: {MODELS} (set REFQUANT_MODELS)")
     model, want = (read_model(file.read_bytes()) for file in files)
     options = {} if mode == "float16" else {"per_channel": False}
     got = quantize(model, mode=mode, quantizer="legacy", **options)

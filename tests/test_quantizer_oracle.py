@@ -70,7 +70,7 @@ def real_model(name: str) -> tuple[Model, list[np.ndarray], Model]:
         file, largest = REAL_MODELS[name]
         path = data_file(f"golden/models/{name}_float.tflite") if file == "golden" else MODELS / file
         if not path.is_file():
-            pytest.skip(f"model missing: {path} (set REFQUANT_MODELS)")
+            pytest.skip(f"models missing: {path} (set REFQUANT_MODELS)")
         data = path.read_bytes()
         model = refquant.load(data)
         rng = np.random.default_rng(zlib.crc32(name.encode()))

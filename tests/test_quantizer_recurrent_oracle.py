@@ -38,7 +38,9 @@ pytestmark = [
     pytest.mark.skipif(not converter_oracle.INSTALLED, reason=converter_oracle.MISSING),
 ]
 
-needs_keras = pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="pip install tf_keras")
+needs_keras = pytest.mark.skipif(
+    importlib.util.find_spec("tf_keras") is None, reason="oracle missing: pip install tf_keras"
+)
 SAMPLES = 40  # more than run together
 LARGEST_ULPS = 8  # of ranges that refquant measured itself: float sums in another order
 MODES = {"int8": {"quantizer": "legacy"}, "int16x8": {"mode": "int16x8"}}

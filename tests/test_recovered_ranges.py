@@ -117,7 +117,7 @@ def test_the_command_line(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_public_files_made_again(name: str) -> None:
     """golden/cifar10.json holds what the tool finds, and nothing differs where refquant does what the converter did."""
     if not cifar10.path_of(name).is_file():
-        pytest.skip(f"model missing: {cifar10.path_of(name)} (set REFQUANT_MODELS)")
+        pytest.skip(f"models missing: {cifar10.path_of(name)} (set REFQUANT_MODELS)")
     kept = {key: value for key, value in ROWS[name].items() if key != "litert"}
     assert json.loads(json.dumps(cifar10.measured(name))) == kept
     if "then" in kept:

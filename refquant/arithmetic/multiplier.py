@@ -80,6 +80,11 @@ def multiply_by_quantized_multiplier(
     return np.where(away, rounding_divide_by_pot(high, right), (high + ((np.int64(1) << right) >> 1)) >> right)
 
 
+def behind_whole_vectors(size: int, lanes: int) -> NDArray[np.bool_]:
+    """(size,): which of so many values one after another lie behind the last whole vector of so many lanes."""
+    return np.arange(size) >= size // lanes * lanes
+
+
 VECTOR = 16  # products that NEON's vectors, or those of x86 in their place, take together
 
 
@@ -89,8 +94,7 @@ def multiply_by_quantized_multiplier_in_vectors(x: ArrayLike, multiplier: ArrayL
     x: int32 values; multiplier, shift: of one element.
     Source: tflite/kernels/internal/common.h, MultiplyByQuantizedMultiplier4Rows.
     """
-    size = np.shape(x)[-1]
-    return multiply_by_quantized_multiplier(x, multiplier, shift, away=np.arange(size) >= size // VECTOR * VECTOR)
+    return multiply_by_quantized_multiplier(x, multiplier, shift, behind_whole_vectors(np.shape(x)[-1], VECTOR))
 
 
 def double_rounding_block(multiplier: ArrayLike, shift: ArrayLike, repeats: int = 1, away: ArrayLike = True) -> Block:

@@ -19,6 +19,7 @@ from refquant.arithmetic.blocks import Array, Block, head, in_blocks, spread
 from refquant.arithmetic.fixed_point import Int64
 from refquant.arithmetic.multiplier import (
     Multiplier,
+    behind_whole_vectors,
     check_shift,
     double_rounding_block,
     float32_rounding_block,
@@ -187,11 +188,6 @@ def _upward_rounding_in_sixteens(record: Record, repeats: int) -> Block:
     assert isinstance(record, Multiplier)
     away = behind_whole_vectors(record.multiplier.size, 16)
     return double_rounding_block(record.multiplier, record.shift, repeats, away)
-
-
-def behind_whole_vectors(size: int, lanes: int) -> NDArray[np.bool_]:
-    """(size,): which of so many values one after another lie behind the last whole vector of so many lanes."""
-    return np.arange(size) >= size // lanes * lanes
 
 
 def _shift_first(record: Record, repeats: int) -> Block:

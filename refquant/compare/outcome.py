@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +21,7 @@ from refquant.quantizer.calibration import Calibration, TensorRange
 from refquant.quantizer.legacy.arithmetic import INT16_MAX
 from refquant.quantizer.parameters import INT8_MAX, INT8_MIN
 from refquant.quantizer.propagate import Range
-from refquant.quantizer.quantize import ROUTES, decide
+from refquant.quantizer.quantize import carried_out, decide
 from refquant.quantizer.why import Why
 
 # arithmetic -> the quantizer that has it; dynamic range leaves activations alone, so either will do
@@ -71,16 +72,14 @@ def outcome_of(model: Model, file: Model, ranges: Calibration, quantizer: str, o
             reproduce_defects=reproduce_defects,
         )
 
-    apply = ROUTES[options.mode, quantizer].apply
     decision = decided(reproduce_defects=False)
-    made: Model = apply(model, decision)
+    made = carried_out(model, decision, options.mode, quantizer)
     if getattr(decision, "avoided", ()):
-        try:
-            other = decided(reproduce_defects=True)
-        except NotQuantizable:
-            other = decision
-        if _distance(apply(model, other), file) < _distance(made, file):
-            decision, made = other, apply(model, other)
+        with suppress(NotQuantizable):
+            reproduced = decided(reproduce_defects=True)
+            with_defects = carried_out(model, reproduced, options.mode, quantizer)
+            if _distance(with_defects, file) < _distance(made, file):
+                decision, made = reproduced, with_defects
     whys = [(entry.tensor, entry.parameters, entry.why) for entry in decision.tensors]
     whys += [(request.tensor, request.parameters, request.why) for request in decision.requantize]
     reasons: dict[tuple[object, ...], Why] = {}

@@ -16,8 +16,8 @@ import numpy as np
 
 from refquant.arithmetic.fixed_point import Int64, saturate
 from refquant.arithmetic.fixed_point_int16 import INT16_MAX
-from refquant.arithmetic.multiplier import Multiplier
-from refquant.arithmetic.requantize import Requantizer, behind_whole_vectors
+from refquant.arithmetic.multiplier import Multiplier, behind_whole_vectors
+from refquant.arithmetic.requantize import Requantizer
 from refquant.kernels import binary, binary_int16
 from refquant.kernels.elementwise import by_pairs, code_range, with_pairs
 from refquant.kernels.kernel import Node, Shape

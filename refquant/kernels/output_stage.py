@@ -22,7 +22,7 @@ from refquant.arithmetic.exact import (
 )
 from refquant.arithmetic.fixed_point import INT32_MAX, Int64
 from refquant.arithmetic.float_rounding import EXACT, Float64, float_rounding
-from refquant.arithmetic.multiplier import BELOW_HALF, Multiplier, to_15_bits
+from refquant.arithmetic.multiplier import BELOW_HALF, Multiplier, behind_whole_vectors, to_15_bits
 from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
     FLOAT64_ROUND,
@@ -34,7 +34,6 @@ from refquant.arithmetic.requantize import (
     RealMultiplier,
     Record,
     Requantizer,
-    behind_whole_vectors,
     one_a_channel,
     requantize_and_clamp,
 )

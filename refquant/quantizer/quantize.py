@@ -93,9 +93,9 @@ def quantize(
     mode: "int8"; "int16x8" (activations int16, weights int8); "dynamic_range" (weights of 1,024 elements and more int8,
     activations float32); "float16" (constants float16; these two take no calibration) or "qat" (the float model of
     quantization-aware training, with QUANTIZE and DEQUANTIZE where its fake-quantization nodes are; its ranges, from
-    calibration_from_keras, may be left out, and then a bias scale may be one float32 step off). input_type,
-    output_type: "float32" (QUANTIZE and
-    DEQUANTIZE at the borders), "int8" or "uint8", with int16x8 "int16". per_channel: one weight scale per output
+    calibration_from_keras, may be left out, and then a bias scale may be one float32 step off, rarely two). input_type,
+    output_type: "float32" (QUANTIZE and DEQUANTIZE at the borders), "int8" or "uint8", with int16x8 "int16".
+    per_channel: one weight scale per output
     channel; per_channel_dense: the same for FULLY_CONNECTED. allow_float: operators without a quantized form stay
     float32; False makes them an error that names them all. quantizer: "mlir", or "legacy", the converter's old one,
     which int16x8 always takes. denied_ops: ops ("ADD") whose operators stay float32; denied_names: names of tensors

@@ -1,6 +1,7 @@
 """refquant: the open reference for TFLite's integer arithmetic."""
 
-from refquant.compare import audit_model, compare_models
+from refquant.compare import audit_model, compare_models, compare_runs
+from refquant.compare.extract import extract
 from refquant.errors import (
     AccumulatorOverflow,
     InvalidInput,
@@ -33,7 +34,9 @@ __all__ = [
     "calibrate",
     "calibration_from_keras",
     "compare_models",
+    "compare_runs",
     "decide",
+    "extract",
     "load",
     "quantize",
     "run",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -9,7 +11,9 @@ from dataclasses import dataclass
 class Erratum:
     """One finding. treatment: "reproduced" (the same wrong values), "refused" (an error that names it), or "avoided".
 
-    Avoided: refquant gives the right values, as the runtime does with experimental_preserve_all_tensors.
+    Avoided: refquant gives the right values, as the runtime does with experimental_preserve_all_tensors, or in other
+    versions. `op`, `runtime`: names with commas between, the runtimes as refquant describes them, or "converter".
+    `mended`: the version from which on it is right; "" for none.
     """
 
     key: str
@@ -20,6 +24,12 @@ class Erratum:
     links: tuple[str, ...]
     runtime: str = "tflite_ref"
     versions: str = "LiteRT 2.3.0"
+    mended: str = ""
+
+    @property
+    def ops(self) -> frozenset[str]:
+        """The operators that it names; empty for "every op …"."""
+        return frozenset() if self.op.startswith("every op") else frozenset(re.findall(r"[A-Z][A-Z0-9_]+", self.op))
 
 
 ERRATA: tuple[Erratum, ...] = (
@@ -40,6 +50,7 @@ ERRATA: tuple[Erratum, ...] = (
         key="softmax-8bit-flat-rows",
         op="SOFTMAX",
         types=("INT8", "UINT8"),
+        runtime="tflite_ref, tflm",
         what=(
             "The process is ended when a row's exponentials sum to 512 or more, as 512 equal values do: the sum no "
             "longer leaves the bits that the reciprocal needs."
@@ -90,6 +101,7 @@ ERRATA: tuple[Erratum, ...] = (
         key="reduce-max-infinity",
         op="REDUCE_MAX, REDUCE_MIN",
         types=("FLOAT32",),
+        runtime="tflite_ref, tflm",
         what=(
             "Except over all axes, the result starts at the lowest (highest) finite value: a row of only -inf (inf) "
             "gives -3.4e38 (3.4e38), and NaN is skipped."
@@ -276,11 +288,13 @@ ERRATA: tuple[Erratum, ...] = (
         key="add-multiplier-one",
         op="ADD, SUB, SQUARED_DIFFERENCE",
         types=("INT8",),
+        runtime="tflite_ref, tflite_opt, xnnpack, tflm",
         what=("An output multiplier of 1 or more ends the process; SUB above 1 is off by one."),
         treatment="refused",
         links=(
             "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/add.cc",
             "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/sub.cc",
+            "https://github.com/tensorflow/tensorflow/pull/61698",
         ),
     ),
     Erratum(
@@ -402,6 +416,7 @@ ERRATA: tuple[Erratum, ...] = (
         key="round-half-up-to-zero",
         op="ROUND",
         types=("FLOAT32",),
+        runtime="tflite_ref, tflite_opt",
         what=("Values from -0.5 to below 0 give 0.0, not -0.0."),
         treatment="reproduced",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/reference/round.h",),
@@ -537,13 +552,20 @@ ERRATA: tuple[Erratum, ...] = (
         key="in-place-chain",
         op="ADD, SUB, MUL, DIV or SOFTMAX behind RESHAPE, SQUEEZE or EXPAND_DIMS",
         types=("INT8", "FLOAT32"),
+        runtime="tflite_ref, tflite_opt",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
         what=(
             "An operator may write its output over its input. Whether anyone reads the input later is asked of the "
             "input and of the first owner of its memory, not of tensors in between: after ADD in place, RESHAPE of "
-            "the sum and SOFTMAX of that, a later reader of the sum gets SOFTMAX's output."
+            "the sum and SOFTMAX of that, a later reader of the sum gets SOFTMAX's output. With "
+            "experimental_preserve_all_tensors the output is another one, the right one."
         ),
         treatment="avoided",
-        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/arena_planner.cc",),
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/arena_planner.cc",
+            "https://github.com/google-ai-edge/LiteRT/issues/413",
+            "https://github.com/tensorflow/tensorflow/issues/79355",
+        ),
     ),
     Erratum(
         key="sum-int16-read-as-uint8",
@@ -563,9 +585,10 @@ ERRATA: tuple[Erratum, ...] = (
         key="int16-bias-type-not-set",
         op="CONV_2D, TRANSPOSE_CONV, FULLY_CONNECTED",
         types=("INT16",),
+        runtime="tflite_ref, tflite_opt, xnnpack, tflm",
         what=(
             "An int32 bias is accepted without the option quantized_bias_type, and is then read as int64, "
-            "beyond its end."
+            "beyond its end. By TensorFlow Lite Micro only that of TRANSPOSE_CONV is, whatever the option."
         ),
         treatment="refused",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/conv.cc",),
@@ -593,6 +616,7 @@ ERRATA: tuple[Erratum, ...] = (
         key="order-comparisons-int16",
         op="LESS, LESS_EQUAL, GREATER, GREATER_EQUAL",
         types=("INT16",),
+        runtime="tflite_ref, tflite_opt, xnnpack",
         what=(
             "Codes are compared, whatever the scales: 2 steps of 1.0 count as less than 3 of 0.25. EQUAL and "
             "NOT_EQUAL rescale."
@@ -650,6 +674,7 @@ ERRATA: tuple[Erratum, ...] = (
         key="shift-over-30",
         op="every op with a quantized multiplier",
         types=("INT8", "UINT8", "INT16"),
+        runtime="tflite_ref, tflite_opt, xnnpack, tflm",
         versions="TensorFlow 2.21.0, LiteRT 2.3.0",
         what=(
             "A ratio of scales beyond 2^30 makes MultiplyByQuantizedMultiplier shift an int32 by more than its width: "
@@ -871,6 +896,300 @@ ERRATA: tuple[Erratum, ...] = (
         ),
         treatment="refused",
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/unidirectional_sequence_lstm.cc",),
+    ),
+    # the optimized kernels, which also run what the XNNPACK delegate does not take
+    Erratum(
+        key="depthwise-without-bias",
+        op="DEPTHWISE_CONV_2D",
+        types=("INT8", "UINT8", "FLOAT32"),
+        runtime="tflite_opt, xnnpack",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what=(
+            "Without a bias, which Prepare allows, the optimized kernel reads one all the same and ends the process. "
+            "Add zeros."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/depthwise_conv.cc",),
+    ),
+    Erratum(
+        key="sum-of-nothing-unwritten",
+        op="SUM",
+        types=("INT8", "UINT8"),
+        runtime="tflite_opt",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what="The sum over an empty axis is not written: the output holds what was in its memory.",
+        treatment="refused",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/optimized/reduce.h",
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/reduce.cc",
+        ),
+    ),
+    Erratum(
+        key="vectors-beyond-16-bits",
+        op="MUL",
+        types=("INT8", "UINT8"),
+        runtime="tflite_opt",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what=(
+            "In whole vectors of elements a result is cut to 16 bits before it is limited to 8: with an output scale "
+            "far below the product of the input scales the largest products become the lowest codes."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/optimized/integer_ops/mul.h",
+        ),
+    ),
+    Erratum(
+        key="add-vectors-beyond-16-bits",
+        op="ADD",
+        types=("INT8", "UINT8"),
+        runtime="tflite_opt, xnnpack",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what=(
+            "As in MUL: in whole vectors a sum is cut to 16 bits before it is limited to 8 bits, and the largest sums"
+            " become the lowest codes."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/kernels/internal/optimized/integer_ops/add.h",
+        ),
+    ),
+    Erratum(
+        key="half-way-values-upwards",
+        op="CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV, FULLY_CONNECTED",
+        types=("INT8", "UINT8", "INT16"),
+        runtime="tflite_opt",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what=(
+            "Negative values half way between two codes are rounded upwards, and away from zero by the reference "
+            "kernels: one step, which a softmax at the end makes tens of."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/tensorflow/tensorflow/issues/99072",
+            "https://github.com/tensorflow/tflite-micro/issues/3130",
+        ),
+    ),
+    # the XNNPACK delegate, which runs by default
+    Erratum(
+        key="xnnpack-narrow-filter-same",
+        op="CONV_2D",
+        types=("INT8", "UINT8", "FLOAT32"),
+        runtime="xnnpack",
+        versions="TensorFlow 2.21.0",
+        mended="LiteRT 2.3.0",
+        what=(
+            "With SAME padding, where along one axis the filter is narrower than its stride and the total padding "
+            "would be negative, nearly every output is wrong, often all zeros."
+        ),
+        treatment="avoided",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/issues/9256",
+            "https://github.com/tensorflow/tensorflow/issues/61815",
+        ),
+    ),
+    Erratum(
+        key="xnnpack-narrow-depthwise-filter-same",
+        op="DEPTHWISE_CONV_2D",
+        types=("INT8", "UINT8", "FLOAT32"),
+        runtime="xnnpack",
+        versions="TensorFlow 2.21.0",
+        mended="LiteRT 2.3.0",
+        what=(
+            "As in CONV_2D: with SAME padding and a filter that is narrower than its stride along one axis nearly "
+            "every output is wrong."
+        ),
+        treatment="avoided",
+        links=(
+            "https://github.com/tensorflow/tensorflow/issues/61815",
+            "https://github.com/tensorflow/tfjs/issues/6629",
+        ),
+    ),
+    Erratum(
+        key="xnnpack-batch-matmul-right-zero-point",
+        op="BATCH_MATMUL",
+        types=("INT8",),
+        runtime="xnnpack",
+        versions="TensorFlow 2.21.0",
+        mended="LiteRT 2.3.0",
+        what="The zero point of the right operand is not read: results are wrong by up to the whole range.",
+        treatment="avoided",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc",),
+    ),
+    Erratum(
+        key="xnnpack-invalid-zero-point",
+        op="QUANTIZE",
+        types=("FLOAT32",),
+        runtime="xnnpack",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what=(
+            "A zero point that the output's type cannot hold ends the process while the delegate is applied; other "
+            "operators are refused then, and without the delegate such files run."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc",),
+    ),
+    Erratum(
+        key="xnnpack-bias-scales",
+        op="CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED",
+        types=("INT8",),
+        runtime="xnnpack",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what=(
+            "A bias with another number of scales than its filter makes the delegate refuse the whole model, which "
+            "runs without it."
+        ),
+        treatment="refused",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc",),
+    ),
+    Erratum(
+        key="xnnpack-movement-scales",
+        op="TRANSPOSE, SPACE_TO_DEPTH, DEPTH_TO_SPACE, SPLIT, SLICE, PAD, MAX_POOL_2D and others",
+        types=("INT8", "UINT8"),
+        runtime="xnnpack",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what=(
+            "An operator that only moves codes, from a tensor of one scale to one of another, makes the delegate "
+            "refuse the whole model, which runs without it."
+        ),
+        treatment="avoided",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc",),
+    ),
+    Erratum(
+        key="xnnpack-folded-constants",
+        op="DEQUANTIZE",
+        types=("FLOAT16",),
+        runtime="xnnpack",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what=(
+            "The delegate widens float16 constants by itself: with experimental_preserve_all_tensors the tensor that "
+            "should hold them holds what was in its memory. Outputs are right."
+        ),
+        treatment="avoided",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc",),
+    ),
+    Erratum(
+        key="xnnpack-subnormals",
+        op="ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, SQUARED_DIFFERENCE, RELU, RELU6 and others",
+        types=("FLOAT32",),
+        runtime="xnnpack",
+        versions="TensorFlow 2.21.0, LiteRT 2.3.0",
+        what="Subnormal numbers count as zero, in what is read and in what is written.",
+        treatment="reproduced",
+        links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc",),
+    ),
+    # TensorFlow Lite Micro
+    Erratum(
+        key="fully-connected-two-roundings",
+        op="FULLY_CONNECTED",
+        types=("INT8",),
+        runtime="tflm",
+        versions="tflite-micro 0.dev20261023182759",
+        what=(
+            "Fixed point rounds twice, so that 0.25 becomes 1; the reference kernel rounds a float64 product once. "
+            "Which of the two is meant is an open question."
+        ),
+        treatment="reproduced",
+        links=(
+            "https://github.com/google-ai-edge/LiteRT/issues/8567",
+            "https://github.com/tensorflow/tensorflow/issues/119412",
+            "https://github.com/tensorflow/tensorflow/issues/66358",
+        ),
+    ),
+    Erratum(
+        key="tflm-space-to-batch-code-0",
+        op="SPACE_TO_BATCH_ND",
+        types=("INT8",),
+        runtime="tflm",
+        versions="tflite-micro 0.dev20261023182759",
+        what="The padding is the code 0, whatever the zero point, so that it means 0.0 only where that is 0.",
+        treatment="reproduced",
+        links=(
+            "https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/space_to_batch_nd.cc",
+        ),
+    ),
+    Erratum(
+        key="tflm-dequantize-first-scale",
+        op="DEQUANTIZE",
+        types=("INT8", "UINT8", "INT16"),
+        runtime="tflm",
+        versions="tflite-micro 0.dev20261023182759",
+        what="Of an input with one scale per channel the first scale is used for all.",
+        treatment="reproduced",
+        links=(
+            "https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/dequantize_common.cc",
+        ),
+    ),
+    Erratum(
+        key="tflm-embedding-first-scale",
+        op="EMBEDDING_LOOKUP",
+        types=("INT8",),
+        runtime="tflm",
+        versions="tflite-micro 0.dev20261023182759",
+        what="Of a table with one scale per row the first scale is used for all.",
+        treatment="reproduced",
+        links=(
+            "https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/embedding_lookup.cc",
+        ),
+    ),
+    Erratum(
+        key="tflm-relu6-output-scale",
+        op="RELU6",
+        types=("INT8", "INT16"),
+        runtime="tflm",
+        versions="tflite-micro 0.dev20261023182759",
+        what="The scale and zero point of the output are not read: the input's codes are only limited.",
+        treatment="reproduced",
+        links=(
+            "https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/activations_common.cc",
+            "https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/activations.cc",
+        ),
+    ),
+    Erratum(
+        key="tflm-logistic-output-scale",
+        op="LOGISTIC, TANH",
+        types=("INT8",),
+        runtime="tflm",
+        versions="tflite-micro 0.dev20261023182759",
+        what="The scale of the output is not read: it counts as 1/256 (1/128 of TANH).",
+        treatment="reproduced",
+        links=(
+            "https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/logistic_common.cc",
+            "https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/tanh.cc",
+        ),
+    ),
+    Erratum(
+        key="tflm-mul-int16-unquantized",
+        op="MUL",
+        types=("INT16",),
+        runtime="tflm",
+        versions="tflite-micro 0.dev20261023182759",
+        what="Integers without quantization parameters are multiplied as if their scales were 0: every product is 0.",
+        treatment="refused",
+        links=("https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/mul_common.cc",),
+    ),
+    Erratum(
+        key="tflm-paddings-int64",
+        op="PAD, PADV2",
+        types=("INT64",),
+        runtime="tflm",
+        versions="tflite-micro 0.dev20261023182759",
+        what="int64 paddings are read as if they were int32; the shapes then seldom fit, and the model is refused.",
+        treatment="refused",
+        links=("https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/pad_common.cc",),
+    ),
+    Erratum(
+        key="tflm-svdf-without-bias",
+        op="SVDF",
+        types=("FLOAT32", "INT8"),
+        runtime="tflm",
+        versions="tflite-micro 0.dev20261023182759",
+        what="Without a bias, which is optional, the process ends.",
+        treatment="refused",
+        links=(
+            "https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/kernels/svdf_common.cc",
+            "https://github.com/tensorflow/tflite-micro/issues/706",
+        ),
     ),
 )
 
@@ -1371,3 +1690,33 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
         links=("https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/optimize/quantization_utils.cc",),
     ),
 )
+
+
+# A kernel's type -> what the errata call it.
+KINDS: Mapping[str, str] = {"FLOAT32xINT8": "FLOAT32 with INT8 weights", "FLOAT32xUINT8": "FLOAT32 with INT8 weights"}
+
+# The name under which a real runtime is asked for -> how it is described.
+DESCRIBED: Mapping[str, str] = {
+    "litert:reference": "tflite_ref",
+    "litert:optimized": "tflite_opt",
+    "litert:default": "xnnpack",
+    "tflm:real": "tflm",
+}
+
+
+def errata_for(op: str, types: Iterable[str], runtimes: Iterable[str]) -> tuple[Erratum, ...]:
+    """The errata that name the operator and by which one of these runtimes may differ, but for what is mended.
+
+    op: "SUM". types: of its first operand, or kernels' ("INT8", "INT16xINT8", "FLOAT32xINT8"). runtimes: described ones
+    or real ones ("xnnpack", "litert:default").
+    """
+    names = {DESCRIBED.get(name, name) for name in runtimes}
+    kinds = {kind for type in types for kind in (type.partition("x")[0], KINDS.get(type, type))}
+    return tuple(
+        erratum
+        for erratum in ERRATA
+        if not erratum.mended
+        and names & set(erratum.runtime.split(", "))
+        and op in erratum.ops
+        and (kinds & set(erratum.types) or "all" in erratum.types)
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from refquant.model import write_model
 from refquant.model.graph import Graph, Model, Operator, Quantization, Tensor
 
 TYPES = {
@@ -91,6 +92,12 @@ class Case:
     samples: list[list[np.ndarray]]
     note: str = ""
     resolver: str = "BUILTIN_REF"
+    _file: bytes = field(default=b"", init=False, repr=False)
+
+    def file(self) -> bytes:
+        """The model's bytes, written once for all runtimes."""
+        self._file = self._file or write_model(self.model)
+        return self._file
 
 
 def extremes_and_random(

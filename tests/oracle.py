@@ -1,4 +1,4 @@
-"""The real LiteRT 2.3.0, asked in a child process that may crash without taking the tests along."""
+"""The real runtimes, LiteRT 2.3.0 and TensorFlow Lite Micro, each asked in a child process that may crash alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ CHILD = Path(__file__).with_name("oracle_child.py")
 INSTALLED = importlib.util.find_spec("ai_edge_litert") is not None
 MISSING = "oracle missing: ai-edge-litert is not installed (pip install '.[test]')"
 
+TFLM_CHILD = Path(__file__).with_name("tflm_child.py")
+TFLM_INSTALLED = importlib.util.find_spec("tflite_micro") is not None
+TFLM_MISSING = "oracle missing: tflite-micro is not installed (pip install '.[test]')"
+TFLM = "tflm:real"
+
 
 class Rejected(Exception):
     """The runtime refused the model or the input, with its own message."""
@@ -29,15 +34,16 @@ class Crashed(Exception):
 class ChildProcess:
     """A script that answers pickled requests, started at the first one and again after a crash."""
 
-    def __init__(self, script: Path) -> None:
+    def __init__(self, script: Path, *arguments: str) -> None:
         self._script = script
+        self._arguments = arguments
         self._child: subprocess.Popen | None = None
 
     def ask(self, request: Any) -> Any:
         """The script's answer. Rejected with its message, or Crashed."""
         if self._child is None or self._child.poll() is not None:
             self._child = subprocess.Popen(
-                [sys.executable, str(self._script)],
+                [sys.executable, str(self._script), *self._arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -58,6 +64,8 @@ class ChildProcess:
         kind, payload = pickle.loads(reply)
         if kind == "rejected":
             raise Rejected(payload)
+        if kind == "crashed":
+            raise Crashed(payload)
         return payload
 
     def close(self) -> None:
@@ -68,10 +76,10 @@ class ChildProcess:
 
 
 class Oracle:
-    """LiteRT in a child process."""
+    """LiteRT in a child process; the interpreter of TensorFlow for the argument "tensorflow"."""
 
-    def __init__(self) -> None:
-        self._child = ChildProcess(CHILD)
+    def __init__(self, *arguments: str) -> None:
+        self._child = ChildProcess(CHILD, *arguments)
 
     def run(
         self, model: bytes, samples: list[list[np.ndarray] | None], resolver: str = "BUILTIN_REF", preserve: bool = True
@@ -82,5 +90,33 @@ class Oracle:
         """
         return self._child.ask((model, samples, resolver, preserve))
 
+    def operators(self, model: bytes, resolver: str, preserve: bool = True) -> list[str]:
+        """The operators that are prepared: the model's, then "DELEGATE" for each part that a delegate takes."""
+        return self._child.ask((model, None, resolver, preserve))
+
+
+class MicroOracle:
+    """TensorFlow Lite Micro in a child process."""
+
+    def __init__(self) -> None:
+        self._child = ChildProcess(TFLM_CHILD)
+
+    def run(self, model: bytes, samples: list[list[np.ndarray] | None]) -> list[dict[int, np.ndarray]]:
+        """As Oracle.run, for the tensors that operators compute, the inputs and the variables."""
+        return self._child.ask((model, samples))
+
 
 litert = Oracle()
+tflm = MicroOracle()
+
+
+def run_real(real: str, model: bytes, samples: list[list[np.ndarray] | None]) -> list[dict[int, np.ndarray]]:
+    """Oracle.run of LiteRT with the resolver of that name, or of TensorFlow Lite Micro for "tflm:real"."""
+    return tflm.run(model, samples) if real == TFLM else litert.run(model, samples, real)
+
+
+def why_missing(real: str) -> str | None:
+    """The reason to skip what compares with this real runtime, if it is not installed."""
+    if real == TFLM:
+        return None if TFLM_INSTALLED else TFLM_MISSING
+    return None if INSTALLED else MISSING

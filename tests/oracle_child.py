@@ -1,8 +1,9 @@
 """Child process that runs the real LiteRT: some invalid models crash it, and the tests must survive that.
 
 Protocol on stdin/stdout: pickled (model bytes, list of input lists, resolver, preserve) -> ("ok", list of
-{tensor index: array}) or ("rejected", message). A None among the input lists resets all variables. Kept free of
-refquant on purpose: it is the other side.
+{tensor index: array}) or ("rejected", message). None for the input lists asks for the operators, those of delegates
+behind them, and runs nothing. A None among the input lists resets all variables. Kept free of
+refquant on purpose: it is the other side. With the argument "tensorflow" it runs the interpreter inside TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ import numpy as np
 
 
 def answer(model: bytes, samples: list, resolver: str, preserve: bool) -> tuple:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    if sys.argv[1:] == ["tensorflow"]:
+        import tensorflow as tf
+
+        Interpreter, OpResolverType = tf.lite.Interpreter, tf.lite.experimental.OpResolverType  # noqa: N806
+    else:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     try:
         interpreter = Interpreter(
@@ -26,6 +32,8 @@ def answer(model: bytes, samples: list, resolver: str, preserve: bool) -> tuple:
             num_threads=1,
         )
         interpreter.allocate_tensors()
+        if samples is None:
+            return "ok", [details["op_name"] for details in interpreter._get_ops_details()]
         inputs = interpreter.get_input_details()
         results = []
         for arrays in samples:

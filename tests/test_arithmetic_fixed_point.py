@@ -15,12 +15,14 @@ from refquant.arithmetic.fixed_point import (
     INT32_MIN,
     count_leading_zeros,
     exp_on_negative_values,
+    logistic,
     one_over_one_plus_x_for_x_in_0_1,
     rounding_divide_by_pot,
     rounding_half_sum,
     saturate,
     saturating_rounding_doubling_high_mul,
     saturating_rounding_multiply_by_pot,
+    tanh,
     wrap_int32,
 )
 
@@ -201,3 +203,35 @@ def test_one_over_one_plus_x() -> None:
 @given(st.integers(0, INT32_MAX))
 def test_one_over_one_plus_any_x(a: int) -> None:
     assert int(one_over_one_plus_x_for_x_in_0_1(a)) == slow_one_over_one_plus_x(a)
+
+
+def slow_one_over(half_denominator: int) -> int:
+    x = 1515870810 + high_mul(half_denominator, -1010580540)
+    for _ in range(3):
+        x += high_mul(x, (1 << 29) - high_mul(half_denominator, x)) * 4
+    return x
+
+
+def slow_logistic(a: int, integer_bits: int) -> int:
+    if a == 0:
+        return 1 << 30
+    positive = slow_one_over_one_plus_x(slow_exp(-abs(a), integer_bits))
+    return positive if a > 0 else INT32_MAX - positive
+
+
+def slow_tanh(a: int, integer_bits: int) -> int:
+    if a == 0:
+        return 0
+    power = slow_exp(-abs(a), integer_bits + 1)
+    positive = min(4 * (slow_one_over(half_away(Fraction(power + INT32_MAX, 2))) - (1 << 29)), INT32_MAX)
+    return positive if a > 0 else -positive
+
+
+def test_logistic_and_tanh() -> None:
+    a = np.arange(-(2**31) + 1, 2**31, 99_991)
+    x = a / 2.0**27
+    assert np.abs(logistic(a, 4) / 2.0**31 - 1 / (1 + np.exp(-x))).max() < 1e-7
+    assert np.abs(tanh(a, 4) / 2.0**31 - np.tanh(x)).max() < 2e-7
+    some = np.concatenate([a[::200], np.arange(-3, 4)])
+    assert logistic(some, 4).tolist() == [slow_logistic(int(v), 4) for v in some]
+    assert tanh(some, 4).tolist() == [slow_tanh(int(v), 4) for v in some]

@@ -6,6 +6,9 @@ own; the rounds of all engines are interleaved, so that a busy machine slows all
 ratios are refquant's time over the other's. In the same run refquant's output must equal BUILTIN_REF's; exit code 1 if
 it does not.
 
+The described runtimes beside tflite_ref, in the same way: ratios are a runtime's time over tflite_ref's, and each one's
+output must equal that of LiteRT's engine that it describes.
+
 Calibrating and quantizing, with each side's own number of threads: vww_float of MLPerf Tiny on 100 samples, from the
 bytes of the float model to those of the int8 model. TensorFlow calibrates with its default threads, up to 4; refquant
 with those that NumPy's BLAS takes: none where products are as small as this model's. No time is asserted.
@@ -20,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +36,8 @@ from rich.table import Table
 from golden_manifest import REPOSITORY, Made, circumstances, record, write_json
 
 sys.path.insert(0, str(REPOSITORY))
+
+from refquant.runtimes import RUNTIMES
 
 CHILD = Path(__file__).with_name("benchmark_child.py")
 MODELS = Path(os.environ.get("REFQUANT_MODELS", REPOSITORY.parent / "shared" / "models"))
@@ -52,6 +57,10 @@ ENGINES = {
     "BUILTIN_WITHOUT_DEFAULT_DELEGATES": "LiteRT, BUILTIN_WITHOUT_DEFAULT_DELEGATES",
     "AUTO": "LiteRT, default (XNNPACK)",
 }
+PARTS = ("results", "described", "quantizing")
+BASE = "tflite_ref"
+# Described runtime -> the engine of LiteRT that it describes.
+REAL = {"tflite_ref": REFERENCE, "tflite_opt": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "xnnpack": "AUTO"}
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
@@ -69,6 +78,22 @@ class Result:
     ratio: float
     peak_bytes: int
     equals_reference: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One described runtime on one model and batch. `ratio`: its median over tflite_ref's.
+
+    `equals_real`: whether its output is that of the engine that it describes; None where LiteRT has none.
+    """
+
+    model: str
+    batch: int
+    runtime: str
+    median_seconds: float
+    ratio: float
+    peak_bytes: int
+    equals_real: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +175,33 @@ def measure(name: str, model: Path, batch: int, rounds: int, progress: Progress)
     ]
 
 
+def measure_described(
+    name: str, model: Path, batch: int, rounds: int, runtimes: Sequence[str], progress: Progress
+) -> list[Described]:
+    """tflite_ref and other described runtimes on one model and batch, round after round in turn."""
+    task = progress.add_task(f"{name}, batch {batch}, described", total=rounds * (len(runtimes) + 1))
+    engines = {runtime: Engine(f"refquant:{runtime}", model, batch) for runtime in (BASE, *runtimes)}
+    for _ in range(rounds):
+        for engine in engines.values():
+            engine.seconds.append(engine.ask("run")["seconds"])
+            progress.advance(task)
+    ends = {runtime: engine.end() for runtime, engine in engines.items()}
+    real = {runtime: Engine(REAL[runtime], model, batch).end()["digest"] for runtime in engines if runtime in REAL}
+    medians = {runtime: statistics.median(engine.seconds) for runtime, engine in engines.items()}
+    return [
+        Described(
+            name,
+            batch,
+            runtime,
+            medians[runtime],
+            medians[runtime] / medians[BASE],
+            ends[runtime]["peak"],
+            ends[runtime]["digest"] == real[runtime] if runtime in real else None,
+        )
+        for runtime in engines
+    ]
+
+
 def measure_quantizing(name: str, model: Path, rounds: int, progress: Progress) -> list[Quantizing]:
     """Both sides on one float model, round after round in turn."""
     task = progress.add_task(f"{name}, quantizing", total=rounds * len(SIDES))
@@ -187,6 +239,20 @@ def quantizing_table(results: list[Quantizing]) -> Table:
     return shown
 
 
+def described_table(results: list[Described]) -> Table:
+    """The described runtimes for people."""
+    shown = Table("model", "batch", "described runtime", "ms", "times tflite_ref", "peak MB", "output")
+    for column in shown.columns[3:6]:
+        column.justify = "right"
+    for number, r in enumerate(results):
+        if number and (r.model, r.batch) != (results[number - 1].model, results[number - 1].batch):
+            shown.add_section()
+        equal = "" if r.equals_real is None else "= the real one" if r.equals_real else "differs"
+        times = f"{1000 * r.median_seconds:.2f}", f"{r.ratio:.2f}x"
+        shown.add_row(r.model, str(r.batch), r.runtime, *times, f"{r.peak_bytes / 1e6:.0f}", equal)
+    return shown
+
+
 def table(results: list[Result]) -> Table:
     """The results for people."""
     shown = Table("model", "batch", "engine", "ms", "ms a sample", "refquant takes", "peak MB", "output", "batch as")
@@ -210,29 +276,36 @@ def table(results: list[Result]) -> Table:
     return shown
 
 
-def measure_all(arguments: argparse.Namespace) -> tuple[list[Result], list[Quantizing], list[str]]:
-    """(running, quantizing, what was left out)."""
+def measure_all(arguments: argparse.Namespace) -> tuple[dict[str, list[Any]], list[str]]:
+    """(the results of each part, what was left out)."""
     from benchmark_model import mobilenet_v2_like
 
-    results, quantizing, notes = [], [], []
+    measured: dict[str, list[Any]] = {part: [] for part in PARTS}
+    notes = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=Console(stderr=True)) as progress:
         built = Path(folder) / f"{BUILT}.tflite"
         built.write_bytes(mobilenet_v2_like().to_bytes())
         paths = {**{name: MODELS / path for name, path in {**PUBLIC, **FLOAT}.items()}, BUILT: built}
         for name, path in paths.items():
-            if arguments.only not in (None, name):
+            wanted = [part for part in arguments.part or PARTS if (part == "quantizing") == (name in FLOAT)]
+            if arguments.only not in (None, name) or not wanted:
                 continue
             if not path.exists():
                 notes.append(f"models missing: {path} (set REFQUANT_MODELS); {name} is left out")
-            elif name not in FLOAT:
-                for batch in arguments.batch or (1, 32):
-                    results += measure(name, path, batch, arguments.rounds, progress)
-            elif find_spec("tensorflow") is None:
+            elif name in FLOAT and find_spec("tensorflow") is None:
                 notes.append(f"TensorFlow is not installed (pip install '.[tensorflow]'); {name} is left out")
+            elif name in FLOAT:
+                rounds = QUANTIZING_ROUNDS * arguments.rounds
+                measured["quantizing"] += measure_quantizing(name, path, rounds, progress)
             else:
-                quantizing += measure_quantizing(name, path, QUANTIZING_ROUNDS * arguments.rounds, progress)
-    return results, quantizing, notes
+                for batch in arguments.batch or (1, 32):
+                    if "results" in wanted:
+                        measured["results"] += measure(name, path, batch, arguments.rounds, progress)
+                    if "described" in wanted:
+                        described = measure_described(name, path, batch, arguments.rounds, arguments.runtimes, progress)
+                        measured["described"] += described
+    return measured, notes
 
 
 def write(around: dict[str, Any], rounds: int, measured: dict[str, list[Any]]) -> None:
@@ -240,9 +313,10 @@ def write(around: dict[str, Any], rounds: int, measured: dict[str, list[Any]]) -
     path = REPOSITORY / EVIDENCE
     old = json.loads(path.read_text()) if path.exists() else {}
     what = (
-        "running: refquant and LiteRT on one thread; quantizing: refquant and TensorFlow with their own threads; "
-        f"medians of interleaved rounds, {QUANTIZING_ROUNDS} times as many for quantizing; ratio: refquant's time over "
-        "the other's"
+        "results: running, refquant and LiteRT on one thread; described: the described runtimes beside tflite_ref, on "
+        "one thread; quantizing: refquant and TensorFlow with their own threads; medians of interleaved rounds, "
+        f"{QUANTIZING_ROUNDS} times as many for quantizing; ratio: refquant's time over the other's, a described "
+        "runtime's over tflite_ref's"
     )
     parts = {key: rows or old.get(key, []) for key, rows in measured.items()}
     write_json(path, {"what": what, **around, "rounds": rounds, **parts})
@@ -250,34 +324,55 @@ def write(around: dict[str, Any], rounds: int, measured: dict[str, list[Any]]) -
     record(REPOSITORY, "benchmark", f"python tools/benchmark.py --rounds {rounds} --write", [made], PACKAGES)
 
 
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line's arguments."""
+    proved = [name for name, runtime in RUNTIMES.items() if runtime.oracle is not None and name != BASE]
     parser.add_argument("--rounds", type=int, default=7, help="default 7")
     parser.add_argument("--batch", type=int, action="append", help="may be repeated; default 1 and 32")
     parser.add_argument("--only", choices=[*PUBLIC, BUILT, *FLOAT], help="one model")
+    parser.add_argument("--part", choices=PARTS, action="append", help="may be repeated; default all")
+    parser.add_argument("--runtimes", default=",".join(proved), help=f"described ones, by comma; default {proved}")
     parser.add_argument("--write", action="store_true", help=f"keep the figures in {EVIDENCE}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
-    if arguments.write and (arguments.batch or arguments.only not in (None, *FLOAT)):
-        parser.error("--write keeps a whole part; leave out --batch, and --only unless it names the model to quantize")
-    results, quantizing, notes = measure_all(arguments)
+    arguments.runtimes = arguments.runtimes.split(",")
+    if unknown := [name for name in arguments.runtimes if name not in RUNTIMES or name == BASE]:
+        parser.error(f"--runtimes: {', '.join(unknown)}: not one of {', '.join(n for n in RUNTIMES if n != BASE)}")
+    if arguments.write and (arguments.batch or arguments.only not in (None, *FLOAT) or arguments.runtimes != proved):
+        parser.error(
+            "--write keeps whole parts; leave out --batch, --runtimes, and --only unless it is the float model"
+        )
+    return arguments
+
+
+def main() -> int:
+    """The command line."""
+    arguments = arguments_of(
+        argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    )
+    found, notes = measure_all(arguments)
     around = circumstances(PACKAGES)
-    measured = {"results": list(map(asdict, results)), "quantizing": list(map(asdict, quantizing))}
+    measured = {part: list(map(asdict, rows)) for part, rows in found.items()}
     if arguments.json:
         print(json.dumps({**around, "rounds": arguments.rounds, "notes": notes, **measured}))
     else:
-        for shown in (*([table(results)] if results else []), *([quantizing_table(quantizing)] if quantizing else [])):
-            Console(width=170).print(shown)
+        for part, make in (("results", table), ("described", described_table), ("quantizing", quantizing_table)):
+            if found[part]:
+                Console(width=170).print(make(found[part]))
         versions = ", ".join(f"{package} {version}" for package, version in around["versions"].items())
         rounds = f"{arguments.rounds} interleaved rounds, {QUANTIZING_ROUNDS} times as many for quantizing"
         print("\n".join([f"medians of {rounds}; {versions}", *notes]))
     if arguments.write and not notes:
         write(around, arguments.rounds, measured)
-    unequal = [r for r in results if r.engine == "refquant" and not r.equals_reference]
-    for r in unequal:
-        print(f"{r.model}, batch {r.batch}: refquant's output differs from BUILTIN_REF's", file=sys.stderr)
+    unequal = [f"{r.model}, batch {r.batch}: refquant" for r in found["results"] if not _is_right(r)]
+    unequal += [f"{r.model}, batch {r.batch}: {r.runtime}" for r in found["described"] if r.equals_real is False]
+    for what in unequal:
+        print(f"{what}'s output differs from that of LiteRT", file=sys.stderr)
     return 1 if unequal else 0
+
+
+def _is_right(result: Result) -> bool:
+    return result.engine != "refquant" or result.equals_reference
 
 
 if __name__ == "__main__":

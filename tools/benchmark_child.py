@@ -2,6 +2,7 @@
 
     python tools/benchmark_child.py ENGINE MODEL BATCH
 
+ENGINE: "refquant" (tflite_ref), "refquant:" and a described runtime, or a resolver of LiteRT ("BUILTIN_REF", "AUTO").
 Answers lines on stdin with JSON lines on stdout: "run" -> {"seconds": per run}; "end" -> peak memory and digest, then
 it exits.
 The threads of NumPy's BLAS are set by the parent through the environment.
@@ -24,13 +25,13 @@ ROUND_SECONDS = 0.2  # shorter runs are repeated until one round takes so long
 SEED = 5
 
 
-def refquant_engine(model: bytes, batch: int) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[int, ...], str]:
-    """(a function of the inputs, the input's shape, how a batch is run)."""
+def refquant_engine(model: bytes, runtime: str) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[int, ...], str]:
+    """(a function of the inputs, the input's shape, how a batch is run), with a described runtime."""
     from refquant.model import read_model
     from refquant.program import prepare, run_program
     from refquant.runtimes import runtime_named
 
-    program = prepare(read_model(model), runtime_named("tflite_ref"))
+    program = prepare(read_model(model), runtime_named(runtime))
     shape = program.model.graph.tensors[program.model.graph.inputs[0]].shape
 
     def run(inputs: np.ndarray) -> np.ndarray:
@@ -94,9 +95,9 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the runtime's own prints must not enter the channel
     engine, path, batch = sys.argv[1], sys.argv[2], int(sys.argv[3])
     model = Path(path).read_bytes()
-    if engine == "refquant":
+    if engine.startswith("refquant"):
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-        run, shape, how = refquant_engine(model, batch)
+        run, shape, how = refquant_engine(model, engine.partition(":")[2] or "tflite_ref")
     else:
         run, shape, how = litert_engine(model, batch, engine)
     inputs = np.random.default_rng(SEED).integers(-128, 128, (batch, *shape[1:]), np.int8)

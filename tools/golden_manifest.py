@@ -97,9 +97,14 @@ def record(root: Path, maker: str, command: str, files: list[Made], packages: tu
 
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON with a final newline, written whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Text, written whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    temporary.write_text(text)
     temporary.replace(path)
 
 

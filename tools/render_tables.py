@@ -15,7 +15,10 @@ from typing import Any
 REPOSITORY = Path(__file__).parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from refquant.errata import CONVERTER_ERRATA, ERRATA, Erratum  # noqa: E402  (run from the repository, installed or not)
+# run from the repository, installed or not
+from refquant.errata import CONVERTER_ERRATA, ERRATA, Erratum  # noqa: E402
+from refquant.evidence import cell_text, cells, read_evidence  # noqa: E402
+from refquant.runtimes import RUNTIMES  # noqa: E402
 
 README = REPOSITORY / "README.md"
 
@@ -217,6 +220,56 @@ def estimators() -> str:
     return _table(["estimator", *columns], rows)
 
 
+def runtimes() -> str:
+    """The described runtimes, the real one behind each, and what was compared in all."""
+    measured = read_evidence()
+    rows: list[list[object]] = []
+    for name, runtime in RUNTIMES.items():
+        found = measured.runtimes.get(name)
+        if found is None or runtime.oracle is None:
+            continue
+        exact = [kernel for kernel in found.kernels if kernel.models]
+        sums = [sum(getattr(kernel, key) for kernel in exact) for key in ("models", "elements", "differing")]
+        near = sum(kernel.near is not None for kernel in found.kernels)
+        rows.append([f"`{name}`", str(runtime.oracle), len(exact), *sums, near])
+    header = ["runtime", "the real one", "kernels called equal", "random one-operator models", "elements compared"]
+    return _table([*header, "differing", "kernels only near, wholly or in part"], rows)
+
+
+def evidence() -> str:
+    """Differing elements of random one-operator models: a line an operator, a column a runtime."""
+    measured = read_evidence()
+    ops = sorted({kernel.op for found in measured.runtimes.values() for kernel in found.kernels})
+    rows = [[op, *(cell_text(found) for found in cells(measured, op).values())] for op in ops]
+    return _table(["op", *(f"`{name}`" for name in measured.runtimes)], rows)
+
+
+def public_models() -> str:
+    """Differing elements of public models, end to end: every tensor, or why there is nothing to compare."""
+    measured = read_evidence()
+    names = dict.fromkeys(name for found in measured.runtimes.values() for name in found.models)
+    rows = [
+        [name, *(_whole_model(found.models.get(name, {})) for found in measured.runtimes.values())] for name in names
+    ]
+    return _table(["model", *(f"`{name}`" for name in measured.runtimes)], rows)
+
+
+def _whole_model(counts: Mapping[str, Any]) -> str:
+    """One model in one runtime: all tensors of all inputs; operators alone where some are inexact."""
+    if "refused" in counts:
+        return "the real one refuses it" if "died" not in counts["refused"] else "the real one crashes"
+    if "undefined" in counts:
+        return "undefined"
+    if "end_to_end" not in counts:
+        return ""
+    whole, alone = (
+        f"{counts[part]['differing']:,} of {counts[part]['elements']:,}" for part in ("end_to_end", "alone")
+    )
+    if counts["inexact"]:
+        return f"{alone} operator by operator, without {counts['inexact']} inexact ones"
+    return whole if counts["alone"]["differing"] == counts["end_to_end"]["differing"] else f"{whole}; {alone} alone"
+
+
 def speed() -> str:
     """refquant beside the engines of LiteRT."""
     results = _read("benchmark.json")["results"]
@@ -230,6 +283,18 @@ def speed() -> str:
         rows.append([model, batch, f"{1000 * own['median_seconds']:.1f}", *parts, peaks])
     header = ["model", "batch", "refquant, ms", *(f"speed to {name}" for name in engines.values())]
     return _table([*header, "peak MB, refquant/reference"], rows)
+
+
+def described_speed() -> str:
+    """The described runtimes' times as multiples of tflite_ref's."""
+    results = _read("benchmark.json").get("described", [])
+    ratios = {(r["model"], r["batch"], r["runtime"]): r["ratio"] for r in results}
+    names = list(dict.fromkeys(r["runtime"] for r in results if r["runtime"] != "tflite_ref"))
+    rows = [
+        [model, batch, *(f"{ratios[model, batch, name]:.2f}" for name in names)]
+        for model, batch in dict.fromkeys((r["model"], r["batch"]) for r in results)
+    ]
+    return _table(["model", "batch", *(f"`{name}`" for name in names)], rows)
 
 
 def quantizing() -> str:
@@ -264,8 +329,15 @@ def _errata_rows(found: Iterable[Erratum]) -> list[list[str]]:
 
 
 def errata() -> str:
-    """Known wrong behaviour of the runtimes."""
-    return _table(["op", "types", "what the reference kernels do", "refquant", "see"], _errata_rows(ERRATA))
+    """Known wrong behaviour of the runtimes, with the tiny model that shows it where golden/errata has one."""
+    rows = []
+    for erratum, (op, types, what, treatment, links) in zip(ERRATA, _errata_rows(ERRATA), strict=True):
+        runtimes = ", ".join(f"`{name}`" for name in erratum.runtime.split(", "))
+        versions = erratum.versions + (f"; right in {erratum.mended}" if erratum.mended else "")
+        model = f"golden/errata/{erratum.key}.tflite"
+        shown = f" [model]({model})" if (REPOSITORY / model).exists() else ""
+        rows.append([runtimes, op, types, what, treatment, versions, links + shown])
+    return _table(["runtime", "op", "types", "what the real one does", "refquant", "seen in", "see"], rows)
 
 
 def converter_errata() -> str:
@@ -281,6 +353,9 @@ def legacy_errata() -> str:
 TABLES = {
     "operators": operators,
     "models": models,
+    "runtimes": runtimes,
+    "runtime evidence": evidence,
+    "runtime models": public_models,
     "converter": converter,
     "mnist": mnist,
     "cifar10": cifar10,
@@ -289,6 +364,7 @@ TABLES = {
     "quantization aware": quantization_aware,
     "estimators": estimators,
     "speed": speed,
+    "described speed": described_speed,
     "quantizing": quantizing,
     "errata": errata,
     "converter errata": converter_errata,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arithmetic.fixed_point import Int64
+from refquant.arithmetic.flushing import flush_denormals
 from refquant.arithmetic.multiplier import round_half_away
 
 Float32 = NDArray[np.float32]
@@ -46,6 +47,18 @@ def steps_by_inverse_in_eights(x: Float32, scale: NDArray[Any] | np.float32, ele
         ends = x.reshape(-1, elements)[:, -rest:].astype(np.float64) / np.float64(scale)
         v.reshape(-1, elements)[:, -rest:] = round_half_away(ends)
     return v
+
+
+def steps_by_inverse(x: Float32, scale: NDArray[Any] | np.float32, elements: int) -> Float32:
+    """rint(x * (1 / scale)) in float32, half-way values to even; from 2^15 steps on, and of a NaN, 2^15 - 1.
+
+    A denormal x counts as 0. elements: of one run, which plays no part.
+    Source: google/XNNPACK, src/f32-qs8-vcvt/avx512skx.c.in.
+    """
+    v = flush_denormals(x)
+    v *= np.float32(1) / np.float32(scale)
+    limit = np.float32(2**15)
+    return np.asarray(np.rint(np.where(v < limit, np.maximum(v, -limit), limit - np.float32(1))))
 
 
 def real_by_difference(codes: NDArray[Any], scale: Float32, zero_point: Int64, elements: int) -> Float32:

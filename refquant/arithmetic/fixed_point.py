@@ -114,15 +114,34 @@ def exp_on_negative_values(a: ArrayLike, integer_bits: int) -> Int64:
 
 
 def one_over_one_plus_x_for_x_in_0_1(a: ArrayLike) -> Int64:
-    """1 / (1 + a) for a in [0, 1), both Q0.31: three steps of Newton's division from 48/17 - 32/17 * (1 + a)/2."""
+    """1 / (1 + a) for a in [0, 1), both Q0.31."""
+    return saturating_rounding_multiply_by_pot(_one_over(rounding_half_sum(a, INT32_MAX)), 1)
+
+
+def _one_over(half_denominator: Int64) -> Int64:
+    """1 / half_denominator, Q0.31 in [1/2, 1), as Q2.29: three steps of Newton's division from 48/17 - 32/17 * it."""
     srdhm = saturating_rounding_doubling_high_mul
-    half_denominator = rounding_half_sum(a, INT32_MAX)
     x = 1515870810 + srdhm(half_denominator, -1010580540)  # Q2.29
     for _ in range(3):
         half_denominator_times_x = srdhm(half_denominator, x)
         one_minus = (1 << 29) - half_denominator_times_x
         x = x + saturating_rounding_multiply_by_pot(srdhm(x, one_minus), 2)
-    return saturating_rounding_multiply_by_pot(x, 1)
+    return x
+
+
+def logistic(a: ArrayLike, integer_bits: int) -> Int64:
+    """1 / (1 + e^-a) as Q0.31, a in Q`integer_bits`.(31-integer_bits)."""
+    a = _int64(a)
+    of_magnitude = one_over_one_plus_x_for_x_in_0_1(exp_on_negative_values(-np.abs(a), integer_bits))
+    return np.where(a == 0, 1 << 30, np.where(a > 0, of_magnitude, INT32_MAX - of_magnitude))
+
+
+def tanh(a: ArrayLike, integer_bits: int) -> Int64:
+    """tanh(a) as Q0.31, a in Q`integer_bits`.(31-integer_bits)."""
+    a = _int64(a)
+    half_denominator = rounding_half_sum(exp_on_negative_values(-np.abs(a), integer_bits + 1), INT32_MAX)
+    of_magnitude = saturating_rounding_multiply_by_pot(_one_over(half_denominator) - (1 << 29), 2)
+    return np.where(a == 0, 0, np.where(a < 0, -of_magnitude, of_magnitude))
 
 
 def count_leading_zeros(x: ArrayLike) -> Int64:

@@ -331,6 +331,16 @@ def sigmoid(x: ArrayLike) -> Float32:
         return np.asarray(_ONE / (_ONE + expf(-as_float32(x))))
 
 
+def sigmoid_in_float64(x: ArrayLike) -> Float32:
+    """e^x / (1 + e^x) in float64, rounded to float32 once; 1 above 100, 0 below -100.
+
+    Source: google/XNNPACK, src/reference/unary-elementwise.cc, SigmoidOp.
+    """
+    x = as_float32(x)
+    e = np.exp(np.clip(x, -100, 100).astype(np.float64))
+    return np.where(x > 100, np.float32(1), np.where(x < -100, np.float32(0), (e / (1 + e)).astype(np.float32)))
+
+
 def elu(x: ArrayLike) -> Float32:
     """e^x - 1 below zero, else x: the function behind the int8 ELU table.
 

@@ -124,15 +124,17 @@ def requantize_and_clamp(
     acc: integers in any dtype, channels on the last axis; bias: (channels,) integers or None. acc and acc + bias must
     be int32 values unless requantizer.work is int64: where no bound shows it, narrow first (see exact.narrowed).
     """
+    # A float32 does not hold every int32: the sum is rounded to it, not what is summed up.
+    summed = np.dtype(np.float64) if requantizer.work == np.float32 and bias is not None else requantizer.work
 
     def make(repeats: int) -> Block:
         rounded = requantizer.block(record, repeats)
-        added = None if bias is None else spread(bias, repeats, requantizer.work)
+        added = None if bias is None else spread(bias, repeats, summed)
 
         def block(x: Array) -> Array:
             if added is not None:
                 x += head(added, x.size)
-            y = rounded(x)
+            y = rounded(x.astype(requantizer.work, copy=False))
             if zero_point:
                 y += zero_point
             return np.clip(y, lo, hi, out=y)
@@ -140,7 +142,7 @@ def requantize_and_clamp(
         return block
 
     channels = max(_channels(record), np.size(bias) if bias is not None else 1)
-    return in_blocks(acc, requantizer.work, channels, make, np.empty(acc.shape, dtype))
+    return in_blocks(acc, summed, channels, make, np.empty(acc.shape, dtype))
 
 
 def one_a_channel(record: Record, channels: int) -> Record:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arithmetic.affine import BELOW_HALF_FLOAT32, Float32
+from refquant.arithmetic.flushing import flush_denormals
 from refquant.arithmetic.multiplier import round_half_away
 from refquant.errors import InvalidInput
 
@@ -73,6 +74,34 @@ def quantize_rows_asymmetric(rows: Float32) -> QuantizedRows:
     centred = _rounded(rows, inverse)
     bounds = ((bound - zero_point).astype(np.int16)[:, np.newaxis] for bound in (INT8_MIN, INT8_MAX))
     return QuantizedRows(np.clip(centred, *bounds, out=centred), scale, zero_point)
+
+
+def quantize_rows_by_steps_a_unit(rows: Float32) -> QuantizedRows:
+    """code = round(x * steps) + zero_point with steps = 255 / (max - min), min <= 0 <= max; the scale is 1 / steps.
+
+    Each operation is rounded to float32, and denormal numbers count as 0; half-way values of codes and zero points go
+    to even. The zero point comes from the largest value if -128 + min * steps + 127 + max * steps is not positive, else
+    from the smallest. A row of zeros has steps 1.
+    Errors: InvalidInput for an infinity or NaN, or a row whose steps are infinite.
+    Source: google/XNNPACK, src/xnnpack/quantization.h, xnn_qd8_asymmetric_quantization_params; src/f32-qs8-vcvt/.
+    """
+    rows = flush_denormals(rows)
+    low, high = _ends(rows)
+    with np.errstate(all="ignore"):
+        steps = np.where(low == high, np.float32(1), np.float32(INT8_MAX - INT8_MIN) / (high - low))
+        if not np.isfinite(steps).all():
+            raise InvalidInput(
+                "a row of the input holds no value but such near 0 that the steps a unit are infinite: XNNPACK's "
+                "result is undefined"
+            )
+        steps_low, steps_high = low * steps, high * steps
+        from_low = (INT8_MIN + steps_low) + (INT8_MAX + steps_high) > 0
+        zero_point = np.where(from_low, INT8_MIN - steps_low, INT8_MAX - steps_high)
+        zero_point = np.rint(np.clip(zero_point, INT8_MIN, INT8_MAX)).astype(np.int32)
+        scale = flush_denormals(np.asarray(1 / steps, np.float32))
+    codes = np.rint(rows * steps[:, np.newaxis])
+    bounds = ((bound - zero_point).astype(np.float32)[:, np.newaxis] for bound in (INT8_MIN, INT8_MAX))
+    return QuantizedRows(np.clip(codes, *bounds).astype(np.int16), scale, zero_point)
 
 
 def _ends(rows: Float32) -> tuple[Float32, Float32]:

@@ -14,11 +14,14 @@ import typer
 
 import refquant
 from refquant.cli.comparing import audit, diff
+from refquant.cli.comparing_runs import compare
 from refquant.cli.console import print_error
 from refquant.cli.explaining import rules
+from refquant.cli.extracting import extract
 from refquant.cli.inspecting import inspect
 from refquant.cli.quantizing import calibrate, quantize
 from refquant.cli.running import demo, run
+from refquant.cli.runtimes_verb import runtimes
 from refquant.errors import RefquantError
 
 __all__ = ["app", "main"]
@@ -26,7 +29,7 @@ __all__ = ["app", "main"]
 INTERRUPTED = 130  # what typer gives back at Ctrl-C
 UsageError: Any = typer.BadParameter.__base__  # of the click that typer uses, its own or the installed one
 
-VERBS = (inspect, run, calibrate, quantize, rules, diff, audit, demo)
+VERBS = (inspect, run, calibrate, quantize, rules, diff, audit, compare, extract, runtimes, demo)
 
 app = typer.Typer(
     name="refquant",

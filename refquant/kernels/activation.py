@@ -6,7 +6,7 @@ internal/common.h, ActivationFunctionWithMinMax.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,22 @@ def activation_range(activation: str, scale: float, zero_point: int, type: str) 
     return int(minimum), int(maximum)
 
 
+def activation_range_of_sums(activation: str, scale: float, zero_point: int, type: str) -> tuple[int, int]:
+    """As activation_range, but round(lo / scale + zero_point): the sum is float32 too, half-way values go to even.
+
+    Errors: InvalidModel for an unknown activation. Source: google/XNNPACK, src/xnnpack/requantization.h,
+    xnn_qs8_quantize, xnn_qu8_quantize.
+    """
+    low, high = _real_range(activation)
+    info = np.iinfo(DTYPES[type])
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        bounds = [
+            np.clip(np.rint(np.float32(real) / np.float32(scale) + np.float32(zero_point)), info.min, info.max)
+            for real in (-np.inf if low is None else low, np.inf if high is None else high)
+        ]
+    return int(bounds[0]), int(bounds[1])
+
+
 def float_activation_range(activation: str) -> tuple[np.float32, np.float32]:
     """The float32 bounds of the activation; the whole finite float32 range where it has none.
 
@@ -56,6 +72,15 @@ def float_activation_range(activation: str) -> tuple[np.float32, np.float32]:
     low, high = _real_range(activation)
     info = np.finfo(np.float32)
     return np.float32(info.min if low is None else low), np.float32(info.max if high is None else high)
+
+
+def float_activation_range_to_infinity(activation: str) -> tuple[np.float32, np.float32]:
+    """The float32 bounds of the activation, -inf and inf where it has none. Errors: InvalidModel for an unknown one.
+
+    Source: tflite/delegates/xnnpack/xnnpack_delegate.cc, ConvertActivationToOutputRange.
+    """
+    low, high = _real_range(activation)
+    return np.float32(-np.inf if low is None else low), np.float32(np.inf if high is None else high)
 
 
 def clamp_float(x: Array, low: np.float32, high: np.float32) -> Array:
@@ -70,6 +95,12 @@ def clamp_float_in_fours(x: Array, low: np.float32, high: np.float32) -> Array:
     fours = clamped[..., : x.shape[-1] // 4 * 4]
     fours[np.isnan(fours)] = low
     return clamped
+
+
+def clamp_float_above(x: Array, low: np.float32, high: np.float32) -> Array:
+    """clamp_float; but what is not above `low` becomes it: a NaN too, and a -0.0 where it is 0. x: float32."""
+    x = np.where(x > low, x, low)
+    return np.where(x < high, x, high)
 
 
 def clamp_sum(x: Array, low: np.float32, high: np.float32) -> Array:
@@ -92,19 +123,25 @@ def finish_float(sums: Array, bias: Array | None, low: np.float32, high: np.floa
 def fused_range(node: Node) -> tuple[int, int]:
     """The quantized activation range of the node's output 0, from its option `fused_activation_function`.
 
-    An output without one scale counts as one with scale 0, for which only activations without bounds have a range.
+    The runtime's value is "activation.range": activation_range or another of its kind. An output without one scale
+    counts as one with scale 0, for which only activations without bounds have a range.
     """
     output = node.outputs[0]
     try:
-        return activation_range(_activation(node), *legacy_parameters(output), output.type)
+        range_of: Callable[[str, float, int, str], tuple[int, int]] = node.arithmetic["activation.range"]
+        return range_of(_activation(node), *legacy_parameters(output), output.type)
     except RefquantError as error:
         raise node.invalid(str(error)) from None
 
 
 def fused_float_range(node: Node) -> tuple[np.float32, np.float32]:
-    """The float32 activation range of the node, from its option `fused_activation_function`."""
+    """The float32 activation range of the node, from its option `fused_activation_function`.
+
+    The runtime's value is "activation.float_range": float_activation_range or another of its kind.
+    """
     try:
-        return float_activation_range(_activation(node))
+        range_of: Callable[[str], tuple[np.float32, np.float32]] = node.arithmetic["activation.float_range"]
+        return range_of(_activation(node))
     except RefquantError as error:
         raise node.invalid(str(error)) from None
 

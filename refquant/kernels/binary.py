@@ -10,7 +10,7 @@ floor_mod.cc, comparisons.cc, logical.cc, atan2.cc, bitwise_xor.cc, right_shift.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ from refquant.kernels.elementwise import (
     fixed_point,
     fused_stage,
     positive_scale,
+    scale_product,
+    scale_ratio,
     with_pairs,
 )
 from refquant.kernels.kernel import Node, Operand, Shape
@@ -47,7 +49,7 @@ Function = Callable[[Array, Array], Array]
 
 # The type of the codes -> the bits by which ADD and SUB shift them left before they are scaled.
 ADD_LEFT_SHIFTS: Mapping[str, int] = {"INT8": 20, "UINT8": 20, "INT16": 15}
-SQUARED_DIFFERENCE_LEFT_SHIFT = 7
+SQUARED_DIFFERENCE_LEFT_SHIFTS: Mapping[str, int] = {"INT8": 7, "INT16": 0}
 COMPARISON_LEFT_SHIFT = 8
 
 # ---- the quantized kernels: both inputs are brought to one scale ----
@@ -124,7 +126,7 @@ def add_params(node: Node) -> TwoScalesParams:
     output_scale, _ = positive_scale(node, node.outputs[0])
     with np.errstate(all="ignore"):
         real = twice / np.float64(np.float32(2.0**left_shift) * output_scale)
-    _expect_below_one(node, "the output multiplier", real)
+    expect_below_one(node, "the output multiplier", real)
     params = TwoScalesParams(input1, input2, fused_stage(node, "the output multiplier", real), (shape,))
     return with_pairs(_sum_of_codes if node.op == "ADD" else _difference_of_codes, params, node.outputs[0].type)
 
@@ -134,13 +136,29 @@ def squared_difference_params(node: Node) -> TwoScalesParams:
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/squared_difference.cc, Prepare.
     """
-    twice, (input1, input2), shape = _to_one_scale(node, SQUARED_DIFFERENCE_LEFT_SHIFT)
+    real, params = _squared_difference_params(node)
+    expect_below_one(node, "the output multiplier", real)
+    return params
+
+
+def any_squared_difference_params(node: Node) -> TwoScalesParams:
+    """As squared_difference_params, with any output multiplier. On int16 too: with 2^0 for 2^20.
+
+    Errors: InvalidModel, UnsupportedModel.
+    Source: tensorflow/lite/micro/kernels/squared_difference.cc, SquaredDifferencePrepare.
+    """
+    return _squared_difference_params(node)[1]
+
+
+def _squared_difference_params(node: Node) -> tuple[np.float64, TwoScalesParams]:
+    """(the output multiplier, the params)."""
+    left_shift = SQUARED_DIFFERENCE_LEFT_SHIFTS[node.input(0).type]
+    twice, (input1, input2), shape = _to_one_scale(node, left_shift)
     output_scale, _ = positive_scale(node, node.outputs[0])
     with np.errstate(all="ignore"):
-        real = twice * twice / np.float64(np.float32(2.0 ** (2 * SQUARED_DIFFERENCE_LEFT_SHIFT)) * output_scale)
-    _expect_below_one(node, "the output multiplier", real)
+        real = twice * twice / np.float64(np.float32(2.0 ** (2 * left_shift)) * output_scale)
     params = TwoScalesParams(input1, input2, fused_stage(node, "the output multiplier", real), (shape,))
-    return with_pairs(_squared_difference_of_codes, params, node.outputs[0].type)
+    return real, with_pairs(_squared_difference_of_codes, params, node.outputs[0].type)
 
 
 def comparison_params(node: Node) -> ComparisonParams:
@@ -151,13 +169,13 @@ def comparison_params(node: Node) -> ComparisonParams:
     """
     a, b, shape = expect_binary(node)
     _expect_bool_output(node)
-    inputs = [_input_scaling(node, operand, scale, COMPARISON_LEFT_SHIFT) for operand, scale in _scales(node, a, b)]
+    inputs = [input_scaling(node, operand, scale, COMPARISON_LEFT_SHIFT) for operand, scale in _scales(node, a, b)]
     params = ComparisonParams(FUNCTIONS[node.op], inputs[0], inputs[1], (shape,))
     return with_pairs(_comparison_of_codes, params, a.type)
 
 
 def mul_params(node: Node) -> ProductParams:
-    """Decodes MUL on int8, uint8 or int16: the multiplier is s_1 * s_2 / s_out, each step rounded to float32.
+    """Decodes MUL on int8, uint8 or int16: the multiplier is scale_ratio's s_1 * s_2 / s_out.
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/mul.cc, Prepare.
     """
@@ -165,14 +183,13 @@ def mul_params(node: Node) -> ProductParams:
     expect_same_type(node, a, node.outputs[0])
     (scale1, zero_point1), (scale2, zero_point2) = positive_scale(node, a), positive_scale(node, b)
     output_scale, _ = positive_scale(node, node.outputs[0])
-    with np.errstate(all="ignore"):
-        real = scale1 * scale2 / output_scale
+    real = scale_ratio(node, scale1, scale2, over=output_scale)
     params = ProductParams(zero_point1, zero_point2, fused_stage(node, "the output multiplier", real), (shape,))
     return with_pairs(_product_of_codes, params, a.type)
 
 
 def div_params(node: Node) -> QuotientParams:
-    """Decodes DIV on int8 or uint8: the multiplier is s_1 / (s_2 * s_out), each step rounded to float32.
+    """Decodes DIV on int8 or uint8: the multiplier is s_1 / (s_2 * s_out), both as in scale_product.
 
     Errors: InvalidModel; UnsupportedModel where the last right shift of some pair of codes leaves 0 to 31.
     Source: tflite/kernels/div.cc, Prepare.
@@ -182,7 +199,7 @@ def div_params(node: Node) -> QuotientParams:
     (scale1, zero_point1), (scale2, zero_point2) = positive_scale(node, a), positive_scale(node, b)
     output_scale, output_zero_point = positive_scale(node, node.outputs[0])
     with np.errstate(all="ignore"):
-        real = scale1 / (scale2 * output_scale)
+        real = scale_product(node, scale1) / scale_product(node, scale2, output_scale)
     if not np.isfinite(real):
         raise node.unsupported(f"the output multiplier is {float(real)!r}; check the scales of the operator's tensors")
     record = quantize_multiplier(np.float64(real))
@@ -214,23 +231,24 @@ def _to_one_scale(node: Node, left_shift: int) -> tuple[np.float64, list[InputSc
     scales = _scales(node, a, b)
     with np.errstate(over="ignore"):
         twice = np.float64(np.float32(2) * max(scale for _, scale in scales))
-    return twice, [_input_scaling(node, operand, scale / twice, left_shift) for operand, scale in scales], shape
+    return twice, [input_scaling(node, operand, scale / twice, left_shift) for operand, scale in scales], shape
 
 
 def _scales(node: Node, a: Operand, b: Operand) -> list[tuple[Operand, np.float64]]:
     return [(operand, np.float64(positive_scale(node, operand)[0])) for operand in (a, b)]
 
 
-def _input_scaling(node: Node, operand: Operand, real: np.float64, left_shift: int) -> InputScaling:
+def input_scaling(node: Node, operand: Operand, real: np.float64, left_shift: int) -> InputScaling:
+    """How the codes of an operand become steps of `real` * 2^left_shift. UnsupportedModel unless 0 < real < 1."""
     what = f"the multiplier of input '{operand.name}'"
-    _expect_below_one(node, what, real)
+    expect_below_one(node, what, real)
     _, zero_point = positive_scale(node, operand)
     requantizer: Requantizer = node.arithmetic[f"{node.op}.requantizer"]
     return InputScaling(requantizer, fixed_point(node, what, real), zero_point, left_shift)
 
 
-def _expect_below_one(node: Node, what: str, real: np.float64) -> None:
-    """Multipliers that only ever shift right: TFLite ends the process for others.
+def expect_below_one(node: Node, what: str, real: np.float64) -> None:
+    """UnsupportedModel unless the multiplier only shifts right: TFLite ends the process for others.
 
     Source: tflite/kernels/internal/quantization_util.cc, QuantizeMultiplierSmallerThanOneExp.
     """
@@ -373,6 +391,11 @@ def plain_params(node: Node) -> PlainParams:
     return PlainParams(node.place, FUNCTIONS[node.op], _plain_clamp(node, a.type), (shape,))
 
 
+def unclamped_params(node: Node) -> PlainParams:
+    """As plain_params, without the fused activation. Source: tensorflow/lite/micro/kernels/add.cc, EvalAdd (int32)."""
+    return replace(plain_params(node), clamp=None)
+
+
 def plain_comparison_params(node: Node) -> PlainParams:
     """Decodes a comparison of two inputs of one type. Errors: InvalidModel."""
     _, _, shape = expect_binary(node)
@@ -455,6 +478,15 @@ def add_n(params: SumParams, arrays: Sequence[Array | None]) -> tuple[Array, ...
             if total.dtype == np.float32:
                 clamp_in_place(total, info.min, info.max)
     return (total,)
+
+
+def add_n_unclamped(params: SumParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """((0 + input0) + input1) + ... arrays: two or more float32 arrays.
+
+    Source: tensorflow/lite/kernels/internal/reference/add_n.h, AddN.
+    """
+    with np.errstate(all="ignore"):
+        return (np.asarray(sum((np.asarray(array) for array in arrays), np.float32(0))),)
 
 
 def plain_division(params: PlainParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

@@ -185,8 +185,9 @@ def requantize(params: RequantizeParams, arrays: Sequence[Array | None]) -> tupl
 def _expect_quantize(node: Node) -> None:
     expect_counts(node, 1, 1)
     input, output = node.input(0), node.outputs[0]
-    if output.type not in QUANTIZE_OUTPUTS[input.type]:
-        raise node.invalid(f"from {input.type} to {' or '.join(QUANTIZE_OUTPUTS[input.type])}, not to {output.type}")
+    outputs: tuple[str, ...] = node.arithmetic["QUANTIZE.outputs"][input.type]
+    if output.type not in outputs:
+        raise node.invalid(f"from {input.type} to {' or '.join(outputs)}, not to {output.type}")
 
 
 def _requantizing_stage(node: Node) -> tuple[OutputStage, int]:

@@ -24,7 +24,7 @@ from refquant.arithmetic.exact import (
 )
 from refquant.arithmetic.fixed_point import INT32_MAX, Int64
 from refquant.arithmetic.float_product import FloatProduct
-from refquant.arithmetic.requantize import RealMultiplier
+from refquant.arithmetic.requantize import FLOAT64_ROUND, RealMultiplier
 from refquant.errors import UnsupportedModel
 from refquant.kernels.activation import activation_range, finish_float, fused_float_range, fused_range
 from refquant.kernels.checks import expect_counts, expect_same_type, legacy_parameters
@@ -201,7 +201,7 @@ def decode_fully_connected(
 def _beyond_int32(f: Finish) -> str | None:
     """What is wrong if results may leave the range of int32, to which a real multiplier's result is cast."""
     record = f.stage.record
-    if not isinstance(record, RealMultiplier):
+    if not isinstance(record, RealMultiplier) or f.stage.requantizer is not FLOAT64_ROUND:
         return None
     largest = f.bound + largest_magnitude(f.constant)
     if f.stage.narrow is not as_int64:

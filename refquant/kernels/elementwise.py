@@ -126,6 +126,22 @@ def positive_scale(node: Node, operand: Operand) -> tuple[np.float32, int]:
     return np.float32(scale), zero_point
 
 
+def scale_product(node: Node, *factors: np.float32) -> np.floating[Any]:
+    """The product of `factors`, each step rounded to the runtime's "scales.type"; it may be inf."""
+    wide: type[np.floating[Any]] = node.arithmetic["scales.type"]
+    product = wide(factors[0])
+    with np.errstate(all="ignore"):
+        for factor in factors[1:]:
+            product = product * wide(factor)
+    return product
+
+
+def scale_ratio(node: Node, *factors: np.float32, over: np.float32) -> np.floating[Any]:
+    """scale_product of `factors`, divided by `over` in the same type; it may be inf."""
+    with np.errstate(all="ignore"):
+        return scale_product(node, *factors) / scale_product(node, over)
+
+
 def fixed_point(node: Node, what: str, real: float | np.floating[Any]) -> Record:
     """`real` as the record of the runtime's "<OP>.requantizer"; UnsupportedModel if it cannot be one.
 

@@ -22,7 +22,8 @@ Shape = tuple[int, ...]
 class Operand:
     """What a kernel may know of one tensor before it runs. `value` is set for constants and for `value_operands`.
 
-    The `shape` of an output is the one that the file declares; `shape_signature` as in Tensor.
+    The `shape` of an output is the one that the file declares; `shape_signature` as in Tensor. `stored`: the value is
+    in the file, or a delegate has unpacked it from there; it does not only follow from constants.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Operand:
     value: Array | None = None
     shape_signature: Shape | None = None
     is_variable: bool = False
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

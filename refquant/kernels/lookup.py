@@ -24,11 +24,13 @@ from refquant.arithmetic.float_functions import (
     logf,
     rsqrtf,
     sigmoid,
+    sigmoid_in_float64,
     tanhf,
 )
 from refquant.arithmetic.interpolation import LEAST, STEP_BITS, interpolate, knots, logistic_int16, tanh_int16
 from refquant.arithmetic.multiplier import round_half_away
 from refquant.arithmetic.power_of_two import exact_log2
+from refquant.kernels.activation import fused_range
 from refquant.kernels.elementwise import Bounds, LookupParams, code_range, expect_unary, positive_scale, table_params
 from refquant.kernels.index_operands import expect_zero_zero_point
 from refquant.kernels.kernel import Node
@@ -63,6 +65,45 @@ def _float_table_params(node: Node, function: Callable[[Float32], Float32]) -> L
         return np.clip(steps.astype(np.int64), *code_range(node.outputs[0].type))
 
     return table_params(node, table)
+
+
+def _sum_table_params(node: Node, function: Callable[[Float32], Float32]) -> LookupParams:
+    """The table clamp(round(function(s_in * (code - zp_in)) * (1 / s_out) + zp_out)), half-way values to even.
+
+    Every step in float32, the sum too. Errors: InvalidModel.
+    Source: google/XNNPACK, src/reference/unary-elementwise.cc, unary_ukernel_quantized; reference-utils.h, quantize.
+    """
+    scale, zero_point = positive_scale(node, expect_unary(node))
+    output_scale, output_zero_point = positive_scale(node, node.outputs[0])
+
+    def table(codes: Int64) -> Array:
+        with np.errstate(all="ignore"):
+            real = function((codes - zero_point).astype(np.float32) * scale)
+            steps = np.rint(real * (np.float32(1) / output_scale) + np.float32(output_zero_point))
+        return np.clip(np.where(np.isnan(steps), 0, steps), *code_range(node.outputs[0].type))
+
+    return table_params(node, table)
+
+
+def logistic_sum_params(node: Node) -> LookupParams:
+    """The table of LOGISTIC on int8 or uint8, e^x / (1 + e^x) in float64; see _sum_table_params."""
+    return _sum_table_params(node, sigmoid_in_float64)
+
+
+def tanh_sum_params(node: Node) -> LookupParams:
+    """The table of TANH on int8 or uint8; see _sum_table_params."""
+    return _sum_table_params(node, tanhf)
+
+
+def elu_sum_params(node: Node) -> LookupParams:
+    """The table of ELU on int8; see _sum_table_params."""
+    return _sum_table_params(node, elu)
+
+
+def square_sum_params(node: Node) -> LookupParams:
+    """The table of MUL of a tensor of int8 or uint8 by itself, with its fused activation; see _sum_table_params."""
+    params = _sum_table_params(replace(node, inputs=node.inputs[:1]), np.square)
+    return replace(params, table=np.clip(params.table, *fused_range(node)))
 
 
 def _interpolated_params(
@@ -211,6 +252,14 @@ def elu_params(node: Node) -> LookupParams:
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, EluPrepare.
     """
     return _float_table_params(node, elu)
+
+
+def elu_by_exponential_params(node: Node) -> LookupParams:
+    """As elu_params, below 0 with e^x from which 1 is taken in float32.
+
+    Errors: InvalidModel, UnsupportedModel. Source: tensorflow/lite/micro/kernels/elu.cc, CalculateOpData.
+    """
+    return _float_table_params(node, lambda x: np.where(x < 0, expf(x) - np.float32(1), x))
 
 
 def gelu_params(node: Node) -> LookupParams:

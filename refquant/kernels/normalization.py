@@ -163,3 +163,32 @@ def local_response_normalization(params: LocalResponseParams, arrays: Sequence[A
             total[..., first:last] += square[..., first + offset : last + offset]
         base = params.bias + params.alpha * total.astype(np.float64)
         return (x * in_pieces(lambda part: pow_as_float32(part, -params.beta), base),)
+
+
+def local_response_normalization_in_order(
+    params: LocalResponseParams, arrays: Sequence[Array | None]
+) -> tuple[Array, ...]:
+    """input[c] * (bias + sum of alpha * input^2)^-beta, over channels c - radius to c + radius; all of it float32.
+
+    The sum moves along the channels: what comes is added, what goes is taken off. Powers 1 and 1/2 are a division and a
+    root. arrays: input float32 (..., channels).
+    Source: tflite/kernels/internal/optimized/optimized_ops.h, LocalResponseNormalization.
+    """
+    x = arrays[0]
+    assert x is not None
+    channels, window = x.shape[-1], 2 * params.radius
+    with np.errstate(all="ignore"):
+        squares = np.zeros((*x.shape[:-1], channels + window), np.float32)
+        squares[..., params.radius : params.radius + channels] = x * x * np.float32(params.alpha)
+        base, total = np.empty_like(x), np.zeros(x.shape[:-1], np.float32)
+        for come in range(channels + window):
+            total = total + squares[..., come]
+            if come >= window:
+                base[..., come - window] = np.float32(params.bias) + total
+                total = total - squares[..., come - window]
+        if params.beta == 1:
+            return (x * (np.float32(1) / base),)
+        if params.beta == 0.5:
+            return (x * (np.float32(1) / np.sqrt(base)),)
+        powers = in_pieces(lambda part: pow_as_float32(part, -params.beta), base.astype(np.float64))
+        return (x * powers,)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refquant.arithmetic.exact import (
+    EXACT_FLOAT32,
     EXACT_FLOAT64,
     Narrow,
     as_int64,
@@ -25,6 +26,7 @@ from refquant.arithmetic.float_rounding import EXACT, Float64, float_rounding
 from refquant.arithmetic.multiplier import BELOW_HALF, Multiplier, behind_whole_vectors, to_15_bits
 from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
+    FLOAT32_EVEN,
     FLOAT64_ROUND,
     INT64_SINGLE_ROUNDING,
     UPWARD_ROUNDING,
@@ -46,7 +48,6 @@ from refquant.model.graph import DTYPES, Array
 BLOCK_ELEMENTS = 1 << 17
 # Constants per channel are repeated up to this length, so that the innermost loops are long where channels are few.
 SPREAD_ELEMENTS = 1 << 13
-MAX_SCALE_DIFFERENCE = 0.02  # of input scale * filter scale from the bias scale, in steps of the output
 
 # The types of output and accumulator -> the name of what requantizes it among the runtime's values.
 REQUANTIZERS: Mapping[tuple[str, str], str] = {
@@ -108,7 +109,7 @@ def filter_scales(node: Node, filter_: Operand, channels: int) -> NDArray[np.flo
         raise node.invalid(
             f"filter '{filter_.name}' has {len(q.scale)} scales; it needs 1, or {channels}: one an output channel"
         )
-    if len(q.scale) > 1 and filter_.shape[q.quantized_dimension] != channels:
+    if len(q.scale) > 1 and dict(enumerate(filter_.shape)).get(q.quantized_dimension) != channels:
         raise node.invalid(
             f"filter '{filter_.name}' is quantized along dimension {q.quantized_dimension} of {list(filter_.shape)}, "
             f"which is not the {channels} output channels"
@@ -117,17 +118,19 @@ def filter_scales(node: Node, filter_: Operand, channels: int) -> NDArray[np.flo
 
 
 def check_bias_scale(node: Node, product_scale: float, bias: Operand | None) -> None:
-    """InvalidModel if the bias's scale is not about input scale * filter scale.
+    """InvalidModel if the bias's scale is not about input scale * filter scale: the runtime's "bias.scale_difference",
+    in steps of the output, tells how far off it may be.
 
     Source: tflite/kernels/kernel_util.cc, GetQuantizedConvolutionMultipler.
     """
     if bias is None:
         return
     bias_scale, output_scale = legacy_parameters(bias)[0], node.scale_and_zero_point(node.outputs[0])[0]
-    if abs(product_scale - bias_scale) / output_scale > MAX_SCALE_DIFFERENCE:
+    largest = node.arithmetic["bias.scale_difference"]
+    if abs(product_scale - bias_scale) / output_scale > largest:
         raise node.invalid(
             f"the scale of bias '{bias.name}' is {bias_scale}, that of input times filter {product_scale}; they may "
-            f"differ by {MAX_SCALE_DIFFERENCE} of the output's scale {output_scale}"
+            f"differ by {largest} of the output's scale {output_scale}"
         )
 
 
@@ -135,7 +138,7 @@ def check_bias_scale(node: Node, product_scale: float, bias: Operand | None) -> 
 class Finish:
     """A stage that knows its sums: `constant` (channels,) is added to them, and no |sum| is larger than `bound`.
 
-    `spread`: the rounding in float64 for outputs of 8 or 16 bits; None where it is not exact, or accumulators may wrap.
+    `spread`: the rounding in floats for outputs of 8 or 16 bits; None where it is not exact, or accumulators may wrap.
     """
 
     stage: OutputStage
@@ -146,17 +149,19 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class SpreadRounding:
-    """The steps of a rounding in float64, their channels several times over, and the integers in which it clamps.
+    """The steps of a rounding in float64, or in float32 if `scale` is, their channels several times over, and the
+    integers in which it clamps.
 
-    v = (x + bias) * scale + offset; floor(v) if `floor` is set; rint(v * second); v + copysign(below 1/2, v) if `away`
-    is set; then the fraction is cut off. A step that is None is left out.
+    v = (x + bias) * scale + offset; floor(v) if `floor` is set; v * second; rint(v) if `even` is set; v +
+    copysign(below 1/2, v) if `away` is set; then the fraction is cut off. A step that is None is left out.
     """
 
-    bias: Float64 | None
-    scale: Float64
+    bias: Array | None
+    scale: Array
     offset: Float64 | None
     floor: bool
     second: Float64 | None
+    even: bool
     away: bool
     low: Array
     high: Array
@@ -207,21 +212,32 @@ def _spread_real(stage: OutputStage, constant: Int64, bound: int) -> SpreadRound
     return _spread(stage, largest, constant.astype(np.float64), real, half, False, None)
 
 
+def _spread_float32(stage: OutputStage, constant: Int64, bound: int) -> SpreadRounding | None:
+    """rint(float32(acc) * real) in float32, where every accumulator and every sum on the way to it is exact."""
+    assert isinstance(stage.record, RealMultiplier)
+    if bound + largest_magnitude(constant) > EXACT_FLOAT32:
+        return None
+    real = np.broadcast_to(stage.record.real, constant.shape)
+    largest = float(((bound + np.abs(constant)) * real).max(initial=0)) + 1
+    return _spread(stage, largest, constant.astype(np.float32), real.astype(np.float32), None, False, None, True)
+
+
 def _spread(
     stage: OutputStage,
     largest: float,
-    bias: Float64 | None,
-    scale: Float64,
+    bias: Array | None,
+    scale: Array,
     offset: Float64 | None,
     floor: bool,
     second: Float64 | None,
+    even: bool = False,
 ) -> SpreadRounding | None:
     if largest >= 2**31:
         return None
     work = np.dtype(np.int16 if largest < 2**15 else np.int32)
     repeats = max(1, SPREAD_ELEMENTS // scale.size)
 
-    def spread(values: Float64 | None) -> Float64 | None:
+    def spread(values: Array | None) -> Array | None:
         return None if values is None else np.tile(values, repeats)
 
     return SpreadRounding(
@@ -230,7 +246,8 @@ def _spread(
         spread(offset),
         floor,
         spread(second),
-        bias is not None and offset is None,
+        even or second is not None,
+        bias is not None and offset is None and not even,
         np.full(repeats * scale.size, stage.low - stage.zero_point, work),
         np.full(repeats * scale.size, stage.high - stage.zero_point, work),
     )
@@ -250,6 +267,7 @@ SPREADS: Mapping[str, Callable[[OutputStage, Int64, int], SpreadRounding | None]
     UPWARD_ROUNDING_IN_FLAT_SIXTEENS.name: _spread_double_rounding,
     INT64_SINGLE_ROUNDING.name: _spread_int64_rounding,
     FLOAT64_ROUND.name: _spread_real,
+    FLOAT32_EVEN.name: _spread_float32,
 }
 
 
@@ -282,7 +300,7 @@ def _finish_spread(s: SpreadRounding, zero_point: int, sums: Array, out: Array) 
 
 def _round_block(s: SpreadRounding, zero_point: int, sums: Array, out: Array) -> None:
     n = sums.shape[-1]
-    v = scratch("output_stage.float64", sums.shape, np.float64)
+    v = scratch("output_stage.floats", sums.shape, s.scale.dtype)
     np.copyto(v, sums)
     if s.bias is not None:
         v += s.bias[:n]
@@ -293,6 +311,7 @@ def _round_block(s: SpreadRounding, zero_point: int, sums: Array, out: Array) ->
         np.floor(v, out=v)
     if s.second is not None:
         v *= s.second[:n]
+    if s.even:
         np.rint(v, out=v)
     if s.away:
         v += np.copysign(BELOW_HALF, v)

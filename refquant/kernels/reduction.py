@@ -66,7 +66,7 @@ class QuantizedReductionParams:
 
 @dataclass(frozen=True, slots=True)
 class FloatSumParams:
-    """SUM on int8, uint8 or int16 whose result is scaled in float32: round(sum * scale + bias) + output zero point."""
+    """MEAN or SUM of codes, scaled in float32: round(sum * scale + bias) + output zero point."""
 
     reduction: ReductionParams
     scale: np.float32
@@ -225,6 +225,24 @@ def float_sum_params(node: Node) -> FloatSumParams:
     return FloatSumParams(reduction, scale, bias, output_zero_point, node.input(0).type, node.narrow)
 
 
+def mean_or_sum_at_once_params(node: Node) -> FloatSumParams:
+    """Decodes MEAN or SUM on int8 or uint8 in float32: scale = s_in / s_out, of MEAN times 1 / count.
+
+    The output's zero point is in the bias, from which count * zero point * scale is taken. Errors: InvalidModel.
+    Source: google/XNNPACK, src/operators/reduce-nd.c, reshape_reduce_nd; src/microparams-init.c.
+    """
+    reduction = reduction_params(node)
+    input_scale, input_zero_point = node.scale_and_zero_point(node.input(0))
+    output_scale, output_zero_point = node.scale_and_zero_point(node.outputs[0])
+    with np.errstate(all="ignore"):
+        scale = np.float32(input_scale) / np.float32(output_scale)
+        if node.op == "MEAN":
+            scale *= np.float32(1) / np.float32(reduction.count)
+        offset = np.float32(reduction.count) * np.float32(input_zero_point) * scale
+        bias = np.float32(output_zero_point) - offset
+    return FloatSumParams(reduction, scale, bias, 0, node.input(0).type, node.narrow)
+
+
 def sum_params(node: Node) -> QuantizedReductionParams:
     """Decodes SUM on int8, uint8 or int16: the multiplier is s_in / s_out.
 
@@ -331,6 +349,20 @@ def float_scaled_sum(params: FloatSumParams, arrays: Sequence[Array | None]) -> 
     whole = np.where(np.abs(steps) < 2.0**31, steps, INT32_MIN).astype(np.int64)
     info = np.iinfo(dtype)
     return (np.clip(wrap_int32(whole + params.output_zero_point), info.min, info.max).astype(dtype),)
+
+
+def sum_at_once(params: FloatSumParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """clamp(round(float32(sum of codes) * scale + bias)), half-way values to even; the sum is float32 too.
+
+    The MEAN of no codes is 0. arrays: input int8 or uint8, axes None. Returns the same type.
+    Source: google/XNNPACK, src/reference/unary-elementwise.cc, unary_ukernel_quantized_output.
+    """
+    x = arrays[0]
+    assert x is not None
+    info = np.iinfo(DTYPES[params.type])
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = params.narrow(_integer_sum(params.reduction, x)).astype(np.float32) * params.scale + params.bias
+    return (np.clip(np.rint(np.where(np.isnan(steps), 0, steps)), info.min, info.max).astype(info.dtype),)
 
 
 def integer_mean(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -479,6 +511,17 @@ def float_sum(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[
         return (_restore(params, sums if len(params.axes) == params.rank else sums + ZERO, x),)
 
 
+def float_sum_from_zero(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """0 + x0 + x1 + ... in float32, in memory order. arrays: input float32, axes None.
+
+    Source: tensorflow/lite/kernels/internal/reference/reduce.h, ReduceGeneric.
+    """
+    x = arrays[0]
+    assert x is not None
+    with np.errstate(all="ignore"):
+        return (_restore(params, _in_order(params, x, np.add) + ZERO, x),)
+
+
 def float_sum_from_first(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """x0 + x1 + ... in float32, in memory order, beginning with x0: of -0.0 alone it is -0.0. 0 for an empty input.
 
@@ -511,22 +554,35 @@ def float_reduce_max(params: ReductionParams, arrays: Sequence[Array | None]) ->
     Over all axes best starts at x0 instead: there -inf stays, and a NaN at the start stays NaN.
     arrays: input float32, axes None. Source: tflite/kernels/reduce.cc, EvalType (kMax), ReduceAllDims.
     """
+    return (_float_maximum(params, arrays, len(params.axes) == params.rank),)
+
+
+def float_reduce_max_from_lowest(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """As `float_reduce_max`, over all axes too. Source: tensorflow/lite/micro/kernels/reduce_common.cc."""
+    return (_float_maximum(params, arrays, False),)
+
+
+def float_reduce_min_from_largest(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """As `float_reduce_min`, over all axes too. Source: tensorflow/lite/micro/kernels/reduce_common.cc."""
+    x = arrays[0]
+    assert x is not None
+    return (-_float_maximum(params, (-x, None), False),)
+
+
+def _float_maximum(params: ReductionParams, arrays: Sequence[Array | None], from_first: bool) -> Array:
     x = arrays[0]
     assert x is not None
     runs = _runs(params, x)
     lowest = np.finfo(np.float32).min
     if params.count == 0:
-        return (np.full((*x.shape[: x.ndim - params.rank], *params.output_shapes[0]), lowest),)
+        return np.full((*x.shape[: x.ndim - params.rank], *params.output_shapes[0]), lowest)
     best = np.fmax.reduce(runs, axis=1, initial=np.float32(-np.inf))
     if (best == 0).any() and (np.signbit(runs) & (runs == 0)).any():
         # Of 0.0 and -0.0 the loop keeps the first: so does argmax of equal elements.
         ordered = np.where(np.isnan(runs), np.float32(-np.inf), runs)
         best = np.take_along_axis(ordered, ordered.argmax(axis=1)[:, np.newaxis], 1)[:, 0]
-    if len(params.axes) == params.rank:
-        best = np.where(np.isnan(runs[:, 0]), runs[:, 0], best)
-    else:
-        best = np.where(best > lowest, best, lowest)
-    return (_restore(params, best, x),)
+    other = np.where(np.isnan(runs[:, 0]), runs[:, 0], best) if from_first else np.maximum(best, lowest)
+    return _restore(params, other, x)
 
 
 def float_reduce_max_in_order(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -616,3 +672,22 @@ def arg_min(params: ArgParams, arrays: Sequence[Array | None]) -> tuple[Array, .
         least = np.fmin.reduce(x, axis=params.axis, keepdims=True)
         return ((x == least).argmax(axis=params.axis).astype(DTYPES[params.output_type]),)
     return (x.argmin(axis=params.axis).astype(DTYPES[params.output_type]),)
+
+
+def arg_max_from_first(params: ArgParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """As `arg_max`, but a NaN at the start is never replaced: 0.
+
+    Source: tensorflow/lite/kernels/internal/reference/arg_min_max.h, ArgMinMax.
+    """
+    return (_where_first_is_number(params, arrays, arg_max(params, arrays)[0]),)
+
+
+def arg_min_from_first(params: ArgParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """As `arg_min`, but a NaN at the start is never replaced: 0."""
+    return (_where_first_is_number(params, arrays, arg_min(params, arrays)[0]),)
+
+
+def _where_first_is_number(params: ArgParams, arrays: Sequence[Array | None], index: Array) -> Array:
+    x = arrays[0]
+    assert x is not None
+    return np.where(np.isnan(x.take(0, axis=params.axis)), index.dtype.type(0), index)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.arithmetic.flushing import add_flushed, flush_denormals
 from refquant.arithmetic.multiplier import round_half_away
 from refquant.kernels.checks import expect_counts, expect_same_type
 from refquant.kernels.kernel import Node, Shape
@@ -22,6 +23,7 @@ from refquant.model.graph import Array
 Indices = NDArray[np.int64]
 
 ONE = 1 << 10  # integer positions are in steps of 1/1024 of a pixel
+WEIGHT_ONE = 1 << 11  # or they are float32, and only the weights integers
 
 # The types that are interpolated in integers -> the type that holds 2^20 times any code.
 INTEGER_SUMS: Mapping[str, type[np.signedinteger[Any]]] = {"INT8": np.int32, "INT16": np.int64}
@@ -31,7 +33,7 @@ INTEGER_SUMS: Mapping[str, type[np.signedinteger[Any]]] = {"INT8": np.int32, "IN
 class Interpolation:
     """Along one axis: output i = input[lower[i]] * lower_weight[i] + input[upper[i]] * upper_weight[i].
 
-    The weights are steps of 1/1024 (int8, int16), or float32 (float32, uint8).
+    The weights are steps of 1/1024 (int8, int16) or of 1/2048, or float32 (float32, uint8).
     """
 
     lower: Indices
@@ -139,6 +141,42 @@ def _float_interpolation(before: int, after: int, align_corners: bool, half_pixe
     return Interpolation(lower, upper, np.float32(1) - weight, weight)
 
 
+def resize_bilinear_in_2048ths_params(node: Node) -> ResizeBilinearParams:
+    """Decodes RESIZE_BILINEAR on int8 or uint8: float32 positions, weights rounded to 1/2048, half-way values to even.
+
+    Errors: InvalidModel. Source: google/XNNPACK, src/indirection.c, xnn_indirection_init_resize_bilinear2d_hwc_q11.
+    """
+    return _with_positions_in_the_image(node, lambda weight: np.rint(weight * np.float32(WEIGHT_ONE)), WEIGHT_ONE)
+
+
+def resize_bilinear_within_params(node: Node) -> ResizeBilinearParams:
+    """Decodes RESIZE_BILINEAR on float32: float32 positions and weights. Errors: InvalidModel.
+
+    Source: google/XNNPACK, src/indirection.c, xnn_indirection_init_resize_bilinear2d_hwc_f32.
+    """
+    return _with_positions_in_the_image(node, np.asarray, np.float32(1))
+
+
+def _with_positions_in_the_image(
+    node: Node, rounded: Callable[[NDArray[np.float32]], NDArray[Any]], one: int | np.float32
+) -> ResizeBilinearParams:
+    """Positions clamped into the image, i * scale, or i * scale + (scale / 2 - 1/2) with half_pixel_centers."""
+    (batch, height, width, depth), size, align_corners, half_pixel_centers = _resize_geometry(node)
+    axes = []
+    for before, after in zip((height, width), size, strict=True):
+        scale, half = _float_scale(before, after, align_corners), np.float32(0.5)
+        position = np.arange(after).astype(np.float32) * scale
+        if half_pixel_centers:
+            position = np.maximum(position + (half * scale - half), np.float32(0))
+        position = np.minimum(position, np.float32(before - 1))
+        lower = position.astype(np.int64)
+        weight = rounded(position - lower.astype(np.float32))
+        axes.append(Interpolation(lower, np.minimum(lower + 1, before - 1), one - weight, weight))
+    rows, columns = axes
+    shape = (batch, *size, depth)
+    return ResizeBilinearParams(align_corners, half_pixel_centers, rows, columns, node.input(0).type, (shape,))
+
+
 def _float_scale(before: int, after: int, align_corners: bool) -> np.float32:
     """Input pixels per output pixel in float32; between the corner pixels' centers with align_corners."""
     if align_corners and after > 1:
@@ -162,6 +200,40 @@ def resize_bilinear(params: ResizeBilinearParams, arrays: Sequence[Array | None]
         return x
 
     return (_image_by_image(params, arrays, images),)
+
+
+def resize_bilinear_by_shift(params: ResizeBilinearParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Four-tap sum with weights of 1/2048 along each axis, shifted right by 22 bits and rounded half up.
+
+    arrays: input int8 or uint8 (..., H, W, C), size None. Returns the same type, (..., height, width, C).
+    Source: google/XNNPACK, src/s8-ibilinear/, src/u8-ibilinear/.
+    """
+
+    def images(x: Array) -> Array:
+        x = _mix(_mix(x.astype(np.int32), -3, params.rows), -2, params.columns)
+        x += 1 << 21
+        x >>= 22
+        return x
+
+    return (_image_by_image(params, arrays, images),)
+
+
+def resize_bilinear_by_differences(params: ResizeBilinearParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """a + (b - a) * weight along the columns, then along the rows, in float32 without denormal numbers.
+
+    arrays: input float32 (..., H, W, C), size None. Source: google/XNNPACK, src/f32-ibilinear/.
+    """
+
+    def images(x: Array) -> Array:
+        return _towards(_towards(flush_denormals(x), -2, params.columns), -3, params.rows)
+
+    with np.errstate(all="ignore"):
+        return (_image_by_image(params, arrays, images),)
+
+
+def _towards(x: Array, axis: int, taps: Interpolation) -> Array:
+    first, second = x.take(taps.lower, axis), x.take(taps.upper, axis)
+    return add_flushed(first, flush_denormals(add_flushed(second, -first) * _along(axis, taps.upper_weight)))
 
 
 def _mix(x: Array, axis: int, taps: Interpolation) -> Array:

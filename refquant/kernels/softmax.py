@@ -23,8 +23,8 @@ from refquant.arithmetic.fixed_point import (
     rounding_divide_by_pot,
     wrap_int32,
 )
-from refquant.arithmetic.float_functions import logf
-from refquant.arithmetic.interpolation import LARGEST, LEAST, Int16, interpolate, knots
+from refquant.arithmetic.float_functions import expf, logf
+from refquant.arithmetic.interpolation import LARGEST, LEAST, Floating, Int16, interpolate, knots
 from refquant.arithmetic.inverse import reciprocal
 from refquant.arithmetic.logarithm import log_x_for_x_greater_than_or_equal_to_1
 from refquant.arithmetic.multiplier import (
@@ -35,6 +35,7 @@ from refquant.arithmetic.multiplier import (
 )
 from refquant.errors import UnsupportedModel
 from refquant.kernels.checks import expect_counts, expect_same_type
+from refquant.kernels.elementwise import scale_ratio
 from refquant.kernels.index_operands import expect_zero_zero_point
 from refquant.kernels.kernel import Node, Shape
 from refquant.kernels.rows import in_row_blocks
@@ -115,13 +116,14 @@ class TableSoftmaxParams:
 class Int16SoftmaxParams:
     """SOFTMAX on int16. multiplier * 2^(left_shift - 31) takes input steps to steps of 10 / 65535, e's table's.
 
-    `exps` holds exp(-k) as Q0.15 for k = 0 to 65535 input steps below the maximum.
+    `exps` holds exp(-k) as Q0.15 for k = 0 to 65535 input steps below the maximum, `reciprocals` the knots of 1/(1+x).
     """
 
     place: str
     multiplier: int
     left_shift: int
     exps: Int64
+    reciprocals: Int16
     narrow: Narrow
     output_shapes: tuple[Shape]
 
@@ -185,21 +187,23 @@ def _table_params(node: Node, beta: float, output_type: str, truncated: bool) ->
 
 
 @cache
-def int16_softmax_knots() -> tuple[Int16, Int16]:
+def int16_softmax_knots(real: Floating) -> tuple[Int16, Int16]:
     """(e^x for x from -10 to 0, 1 / (1 + x) for x from 0 to 1): the knots of tables over int16, as Q0.15.
 
-    Source: tflite/kernels/activations.cc, SoftmaxPrepare, which computes them in double.
+    real: float64 or float32, in which the runtime computes them.
+    Source: tflite/kernels/activations.cc, SoftmaxPrepare; tensorflow/lite/micro/kernels/softmax_common.cc,
+    InitializeLutForInt16.
     """
-    steps, half = 65535.0, 2.0 / 65535.0
-    exponential = knots(np.exp, 10.0 / steps, LARGEST, half, 0, np.float64)
-    reciprocals = knots(lambda x: 1.0 / (1.0 + x), 1.0 / steps, LEAST, half, 0, np.float64)
+    one, steps, half = real(1), real(65535), real(2) / real(65535)
+    exponential = knots(np.exp if real is np.float64 else expf, real(10) / steps, LARGEST, half, 0, real)
+    reciprocals = knots(lambda x: one / (one + x), one / steps, LEAST, half, 0, real)
     return exponential.astype(np.int16), reciprocals.astype(np.int16)
 
 
 def softmax_int16_params(node: Node) -> Int16SoftmaxParams:
     """Decodes SOFTMAX on int16. The output must have scale 2^-15 within 0.1 %, both zero points must be 0.
 
-    The multiplier is beta * s_in, a float32, divided by 10 / 65535 in float64.
+    The multiplier is beta * s_in, in the runtime's "scales.type", divided by 10 / 65535 in float64.
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, SoftmaxPrepare.
     """
     expect_counts(node, 1, 1)
@@ -212,15 +216,16 @@ def softmax_int16_params(node: Node) -> Int16SoftmaxParams:
     unit = np.float32(1 / 32768)
     if abs(np.float32(output_scale) - unit) > np.float32(0.001) * unit:
         raise node.invalid(f"an INT16 output needs scale 1/32768, not {output_scale!r}")
-    with np.errstate(over="ignore"):
-        real = np.float64(np.float32(scale) * np.float32(node.options.get("beta", 0.0))) / (10.0 / 65535.0)
+    beta, one = np.float32(node.options.get("beta", 0.0)), np.float32(1)
+    real = np.float64(scale_ratio(node, np.float32(scale), beta, over=one)) / (10.0 / 65535.0)
     if not (np.isfinite(real) and real >= 0):
         raise node.unsupported(f"beta * input scale is {real * 10.0 / 65535.0!r}, which is no multiplier")
     record = check_shift(quantize_multiplier(real), node.place)
     multiplier, left_shift = int(record.multiplier[0]), int(record.shift[0])
     rescaled = multiply_by_quantized_multiplier(-np.arange(1 << 16), multiplier, left_shift)
-    exps = interpolate(int16_softmax_knots()[0], np.clip(rescaled + LARGEST, LEAST, LARGEST))
-    return Int16SoftmaxParams(node.place, multiplier, left_shift, exps, node.narrow, (input.shape,))
+    exponential, reciprocals = int16_softmax_knots(node.arithmetic["SOFTMAX.table_type"])
+    exps = interpolate(exponential, np.clip(rescaled + LARGEST, LEAST, LARGEST))
+    return Int16SoftmaxParams(node.place, multiplier, left_shift, exps, reciprocals, node.narrow, (input.shape,))
 
 
 def log_softmax_params(node: Node) -> LogSoftmaxParams:
@@ -399,7 +404,7 @@ def _softmax_int16_rows(params: Int16SoftmaxParams, x: Array) -> Array:
         )
     headroom = count_leading_zeros(sums)
     fraction = ((sums << (headroom - 1)) + (1 << 13)) >> 14  # sum = (1 + x) 2^n, and 1 + x in steps of 2^-16
-    reciprocals = interpolate(int16_softmax_knots()[1], np.clip(fraction - (1 << 15) - (1 << 16), LEAST, LARGEST))
+    reciprocals = interpolate(params.reciprocals, np.clip(fraction - (1 << 15) - (1 << 16), LEAST, LARGEST))
     right = 31 - headroom
     return np.asarray(np.clip((exps * reciprocals + (1 << (right - 1))) >> right, 0, LARGEST))
 

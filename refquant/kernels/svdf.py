@@ -9,7 +9,8 @@ Source: google-ai-edge/LiteRT, tflite/kernels/svdf.cc; tflite/kernels/internal/r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,10 @@ from refquant.arithmetic.row_quantization import RowQuantizer, scale_by_product
 from refquant.kernels.checks import expect_counts, legacy_parameters
 from refquant.kernels.hybrid import DenseWeights, dense_sums, dense_weights, fused_activation, row_quantizer
 from refquant.kernels.kernel import Node, Operand, Shape
-from refquant.model.graph import Array
+from refquant.model.graph import DTYPES, Array
 
 STATE = 4  # the input that is the variable tensor
-INT8_RANGE, INT16_RANGE = (-128, 127), (-(2**15), 2**15 - 1)
+INT8_RANGE = (-128, 127)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ def _decode(node: Node, types: tuple[str, str, str, str]) -> tuple[Layout, Opera
     for operand, type in zip((state, feature, time, bias), (types[3], *types[:3]), strict=True):
         if operand is state and (state.type, type) == ("INT8", "INT16"):
             raise node.unsupported(
-                f"the state '{state.name}' is INT8, which only TFLite Micro runs; TFLite takes it for INT16 and writes "
-                "past its end"
+                f"the state '{state.name}' is INT8, which only TFLite Micro runs, beside weights_time of INT8; TFLite "
+                "takes it for INT16 and writes past its end"
             )
         if operand is not None and operand.type != type:
             raise node.unsupported(f"'{operand.name}' is {operand.type}; beside an input of {x.type} it must be {type}")
@@ -77,7 +78,7 @@ def _decode(node: Node, types: tuple[str, str, str, str]) -> tuple[Layout, Opera
     return layout, x, feature, time
 
 
-def _pushed(state: Array, layout: Layout, features: Array) -> Array:
+def pushed(state: Array, layout: Layout, features: Array) -> Array:
     """The state (batch, filters, memory) after each filter has dropped its oldest feature and taken a new one."""
     return np.concatenate([state.reshape(layout.filters)[:, :, 1:], features[:, :, np.newaxis]], axis=2)
 
@@ -114,7 +115,7 @@ def svdf_float(params: FloatParams, arrays: Sequence[Array | None]) -> tuple[Arr
     assert feature is not None
     assert time is not None
     assert state is not None
-    new = _pushed(state, params.layout, lane_dot(x[:, np.newaxis], feature))
+    new = pushed(state, params.layout, lane_dot(x[:, np.newaxis], feature))
     return _float_output(params.layout, params.activation, new, time, bias), new.reshape(state.shape)
 
 
@@ -171,11 +172,11 @@ def svdf_hybrid(params: HybridParams, arrays: Sequence[Array | None]) -> tuple[A
     rows = params.quantize(x)
     sums = dense_sums(rows.centred, rows.zero_point, params.weights)
     features = scale_by_product(sums, params.filter_scale, rows.scale[:, np.newaxis])
-    new = _pushed(state, params.layout, features + np.float32(0))  # the runtime adds to 0, which makes a -0.0 a 0
+    new = pushed(state, params.layout, features + np.float32(0))  # the runtime adds to 0, which makes a -0.0 a 0
     return _float_output(params.layout, params.activation, new, params.time, bias), new.reshape(state.shape)
 
 
-# int8 with a state of int16 -----------------------------------------------------------------------------------------
+# int8 ---------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,8 @@ class IntegerParams:
     output_shapes: tuple[Shape]
     layout: Layout
     input_zero_point: int
+    state_zero_point: int
+    state_type: np.dtype[Any]
     output_zero_point: int
     requantizer: Requantizer
     to_state: Record
@@ -195,21 +198,28 @@ class IntegerParams:
 def svdf_params(node: Node) -> IntegerParams:
     """Checks and decodes SVDF: input and weights_feature int8, weights_time and state int16, bias int32 or none.
 
-    Multipliers are float32(s_input * s_feature) / s_state and float32(s_state * s_time) / s_output in float32. Of zero
-    points only the input's and the output's are read. Only RELU runs, and it clamps nothing.
+    Multipliers are s_input * s_feature / s_state and s_state * s_time / s_output, in float32 or as the runtime computes
+    them. Of zero points only the input's and the output's are read. Only RELU runs, and it clamps nothing.
     Errors: InvalidModel for what TFLite's Prepare or Eval rejects; UnsupportedModel for other types.
     Source: tflite/kernels/svdf.cc, Prepare, Eval.
     """
-    layout, x, feature, time = _decode(node, ("INT8", "INT16", "INT32", "INT16"))
-    state, output = node.input(STATE), node.outputs[0]
     activation = node.options.get("fused_activation_function", "NONE")
     if activation != "RELU":
         raise node.invalid(f"the fused activation is {activation}; TFLite runs SVDF on int8 with RELU only")
+    return replace(integer_params(node, "INT16"), state_zero_point=0)
+
+
+def integer_params(node: Node, state_type: str) -> IntegerParams:
+    """As svdf_params, with a zero point of the state. state_type: its type, which is that of weights_time."""
+    layout, x, feature, time = _decode(node, ("INT8", state_type, "INT32", state_type))
+    state, output = node.input(STATE), node.outputs[0]
     requantizer: Requantizer = node.arithmetic["SVDF.requantizer"]
     return IntegerParams(
         ((layout.batch, layout.units),),
         layout,
         _first_zero_point(x),
+        _first_zero_point(state),
+        DTYPES[state_type],
         _first_zero_point(output),
         requantizer,
         requantizer.prepare(_effective_scale(node, x, feature, state), node.place),
@@ -219,18 +229,18 @@ def svdf_params(node: Node) -> IntegerParams:
 
 
 def _effective_scale(node: Node, a: Operand, b: Operand, to: Operand) -> np.float64:
-    """The product of two scales over a third, in float32. UnsupportedModel if it is not finite."""
+    """The runtime's "SVDF.effective_scale" of three scales. UnsupportedModel if it is not finite."""
     with np.errstate(all="ignore"):
-        real = _first_scale(node, a) * _first_scale(node, b) / _first_scale(node, to)
+        real = node.arithmetic["SVDF.effective_scale"](*(_first_scale(node, operand) for operand in (a, b, to)))
     if not np.isfinite(real):
         raise node.unsupported(f"the scale of '{to.name}' is too small: the multiplier would be {real}")
     return np.float64(real)
 
 
-def _first_scale(node: Node, operand: Operand) -> np.float32:
+def _first_scale(node: Node, operand: Operand) -> float:
     if operand.quantization is None or not operand.quantization.scale:
         raise node.invalid(f"tensor '{operand.name}' has no scale")
-    return np.float32(operand.quantization.scale[0])
+    return operand.quantization.scale[0]
 
 
 def _first_zero_point(operand: Operand) -> int:
@@ -239,8 +249,9 @@ def _first_zero_point(operand: Operand) -> int:
 
 
 def svdf(params: IntegerParams, arrays: Sequence[Array | None]) -> tuple[Array, Array]:
-    """(output int8, state from now on int16). arrays: input, weights_feature, weights_time, bias or None, state.
+    """(output int8, state from now on). arrays: input, weights_feature, weights_time, bias or None, state.
 
+    Features are limited to the range of the state's type before its zero point is added, which may wrap.
     Source: internal/reference/svdf.h, EvalIntegerSVDF.
     """
     x, feature, time, bias, state = arrays
@@ -250,9 +261,12 @@ def svdf(params: IntegerParams, arrays: Sequence[Array | None]) -> tuple[Array, 
     assert state is not None
     layout = params.layout
     dots = exact_matmul(x.astype(np.int32) - params.input_zero_point, feature.T)
-    features = requantize_and_clamp(params.requantizer, params.narrow(dots), params.to_state, 0, *INT16_RANGE, np.int16)
-    new = _pushed(state, layout, features)
-    sums = (new.astype(np.int64) * time).reshape(layout.batch, layout.units, -1).sum(axis=2)
+    info = np.iinfo(params.state_type)
+    features = requantize_and_clamp(
+        params.requantizer, params.narrow(dots), params.to_state, 0, info.min, info.max, params.state_type
+    )
+    new = pushed(state, layout, features + params.state_type.type(params.state_zero_point))
+    sums = ((new.astype(np.int64) - params.state_zero_point) * time).reshape(layout.batch, layout.units, -1).sum(axis=2)
     sums = params.narrow(sums if bias is None else sums + bias)
     output = requantize_and_clamp(
         params.requantizer, sums, params.to_output, params.output_zero_point, *INT8_RANGE, np.int8

@@ -44,6 +44,8 @@ from refquant.kernels.elementwise import (
     fixed_point,
     in_pieces,
     positive_scale,
+    scale_product,
+    scale_ratio,
     table_params,
     with_pairs,
 )
@@ -78,14 +80,13 @@ def _scales(node: Node) -> tuple[np.float32, int, np.float32, int]:
 def relu_params(node: Node) -> LookupParams:
     """The table clamp(requantize(code - zp_in) + zp_out, lo, hi) of a RELU op on int8 or uint8; RELU, RELU6: or int16.
 
-    The multiplier is s_in / s_out, and a bound zp_out + round(bound / s_out), both divided in float32.
+    The multiplier is scale_ratio's s_in / s_out, and a bound zp_out + round(bound / s_out), divided in float32.
     Errors: InvalidModel, UnsupportedModel.
     Source: tflite/kernels/activations.cc, ReluPrepare and QuantizedReluX; internal/reference/reference_ops.h, ReluX.
     """
     expect_unary(node)
     scale, zero_point, output_scale, output_zero_point = _scales(node)
-    with np.errstate(over="ignore"):
-        record = fixed_point(node, "input scale / output scale", scale / output_scale)
+    record = fixed_point(node, "input scale / output scale", scale_ratio(node, scale, over=output_scale))
     least, largest = code_range(node.outputs[0].type)
     low, high = RELU_RANGES[node.op]
     lo = least if low is None else max(least, output_zero_point + _steps(node, low, output_scale))
@@ -108,17 +109,16 @@ def _steps(node: Node, real: float, scale: np.float32) -> int:
 def leaky_relu_params(node: Node) -> LookupParams:
     """The table clamp(requantize(v) + zp_out), v = code - zp_in, with s_in * alpha / s_out as the multiplier for v < 0.
 
-    The other multiplier is s_in / s_out; all in float32. A negative alpha negates what its magnitude gives; on the
-    types of the runtime's value "LEAKY_RELU.negating_first" it negates v. Half-way values tell the two apart.
+    The other multiplier is s_in / s_out; both are scale_ratio's. A negative alpha negates what its magnitude gives; on
+    the types of the runtime's value "LEAKY_RELU.negating_first" it negates v. Half-way values tell the two apart.
     Errors: InvalidModel, UnsupportedModel.
     Source: tflite/kernels/activations.cc, LeakyReluPrepare; internal/reference/leaky_relu.h, QuantizeLeakyRelu.
     """
     expect_unary(node)
     scale, zero_point, output_scale, output_zero_point = _scales(node)
     alpha = np.float32(node.options.get("alpha", 0.0))
-    with np.errstate(over="ignore", invalid="ignore"):
-        identity = fixed_point(node, "input scale / output scale", scale / output_scale)
-        real_alpha = scale * alpha / output_scale
+    identity = fixed_point(node, "input scale / output scale", scale_ratio(node, scale, over=output_scale))
+    real_alpha = scale_ratio(node, scale, alpha, over=output_scale)
     negative = fixed_point(node, "|input scale * alpha / output scale|", np.abs(real_alpha))
     sign = -1 if real_alpha < 0 else 1
     first = sign if node.input(0).type in node.arithmetic["LEAKY_RELU.negating_first"] else 1
@@ -141,14 +141,12 @@ def hard_swish_params(node: Node) -> LookupParams:
     """
     expect_unary(node)
     scale, zero_point, output_scale, output_zero_point = _scales(node)
-    with np.errstate(over="ignore"):
-        hires_scale = np.float32(1 / 128) * scale
-        multiplier, exponent = _multiplier_16(node, hires_scale / output_scale)
-        reluish_multiplier, reluish_exponent = _multiplier_16(node, hires_scale / np.float32(3 / 32768))
+    ratio = scale_ratio(node, np.float32(1 / 128), scale, over=output_scale)
+    multiplier, exponent = _multiplier_16(node, ratio)
+    reluish_ratio = scale_ratio(node, np.float32(1 / 128), scale, over=np.float32(3 / 32768))
+    reluish_multiplier, reluish_exponent = _multiplier_16(node, reluish_ratio)
     if exponent > 0:
-        raise node.invalid(
-            f"input scale / 128 / output scale is {float(hires_scale / output_scale)!r} and must be below 1"
-        )
+        raise node.invalid(f"input scale / 128 / output scale is {float(ratio)!r} and must be below 1")
 
     def table(codes: Int64) -> Int64:
         hires = (codes - zero_point) << 7
@@ -185,7 +183,7 @@ def _wrap_16(x: Int64) -> Int64:
 
 
 def abs_params(node: Node) -> LookupParams:
-    """The table clamp(requantize(|code - zp_in|) + zp_out) of ABS on int8 or int16, with s_in / s_out in float32.
+    """The table clamp(requantize(|code - zp_in|) + zp_out) of ABS on int8 or int16, with scale_ratio's s_in / s_out.
 
     An int16 input may do without quantization; then the magnitude of -32768 wraps.
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/elementwise.cc, GenericPrepare, AbsEvalQuantized.
@@ -194,8 +192,7 @@ def abs_params(node: Node) -> LookupParams:
     if input.type == "INT16" and not is_quantized(input):
         return table_params(node, np.abs)
     scale, zero_point, output_scale, output_zero_point = _scales(node)
-    with np.errstate(over="ignore"):
-        record = fixed_point(node, "input scale / output scale", scale / output_scale)
+    record = fixed_point(node, "input scale / output scale", scale_ratio(node, scale, over=output_scale))
 
     def table(codes: Int64) -> Int64:
         scaled = _requantized(node, np.abs(codes - zero_point), record)
@@ -205,16 +202,17 @@ def abs_params(node: Node) -> LookupParams:
 
 
 def rsqrt_params(node: Node) -> LookupParams:
-    """The table of RSQRT on int8: 1/sqrt(code - zp_in) in Q20, times 1 / (sqrt(s_in) * s_out); the maximum for 0.
+    """The table of RSQRT on int8 or int16: 1/sqrt(code - zp_in) in Q20, times 1 / (sqrt(s_in) * s_out).
 
-    sqrt(s_in) * s_out is float32, its reciprocal float64. A run refuses codes below the zero point.
+    The maximum for 0. sqrt(s_in) * s_out is formed in the runtime's "scales.type", its reciprocal in float64. A run
+    refuses codes below the zero point.
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/elementwise.cc, RsqrtEvalQuantizedInt8.
     """
     expect_unary(node)
     scale, zero_point, output_scale, output_zero_point = _scales(node)
-    least, largest = code_range("INT8")
+    least, largest = code_range(node.input(0).type)
     with np.errstate(all="ignore"):
-        real = 1.0 / np.float64(np.sqrt(scale) * output_scale)
+        real = 1.0 / np.float64(np.sqrt(scale_product(node, scale)) * scale_product(node, output_scale))
     if not np.isfinite(real):
         raise node.unsupported("1 / (sqrt(input scale) * output scale) is not finite")
     unshifted = quantize_multiplier(real)
@@ -294,7 +292,7 @@ def _prelu_shape(node: Node) -> Shape:
 
 
 def prelu_params(node: Node) -> PreluParams:
-    """Decodes PRELU on int8 or uint8: the multipliers are s_in / s_out and s_in * s_alpha / s_out, in float32.
+    """Decodes PRELU on int8 or uint8: scale_ratio's s_in / s_out and s_in * s_alpha / s_out.
 
     Alpha has the input's type; of an int16 input int8.
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/activations.cc, PreluPrepare.
@@ -302,9 +300,10 @@ def prelu_params(node: Node) -> PreluParams:
     shape = _prelu_shape(node)
     scale, zero_point, output_scale, output_zero_point = _scales(node)
     alpha_scale, alpha_zero_point = positive_scale(node, node.input(1))
-    with np.errstate(over="ignore"):
-        positive = fixed_point(node, "input scale / output scale", scale / output_scale)
-        negative = fixed_point(node, "input scale * alpha scale / output scale", scale * alpha_scale / output_scale)
+    positive = fixed_point(node, "input scale / output scale", scale_ratio(node, scale, over=output_scale))
+    negative = fixed_point(
+        node, "input scale * alpha scale / output scale", scale_ratio(node, scale, alpha_scale, over=output_scale)
+    )
     params = PreluParams(
         node.arithmetic["PRELU.requantizer"],
         zero_point,

@@ -5,6 +5,7 @@ Source: google-ai-edge/LiteRT, tflite/schema/schema.fbs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from refquant.errors import UnsupportedModel
 Array = NDArray[Any]
 
 # TFLite's TensorType -> the NumPy dtype that holds one element of it. Types without an entry (STRING, INT4,
-# RESOURCE, VARIANT, ...) are read and written, but have no array form.
+# RESOURCE, VARIANT, ...) are read and written, but have no array form; of INT4 constants have one: Model.constant.
 DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
     {
         "FLOAT16": np.dtype("float16"),
@@ -39,6 +40,17 @@ DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
 )
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+def unpacked_nibbles(data: bytes, elements: int) -> Array:
+    """(elements,) int8, read-only, of bytes that hold two codes of 4 bits, the first in the low bits.
+
+    Source: tflite/kernels/internal/portable_tensor_utils.cc, UnpackDenseInt4IntoInt8.
+    """
+    pairs = np.frombuffer(data, np.int8)
+    codes = np.stack([np.left_shift(pairs, 4) >> 4, pairs >> 4], axis=1).reshape(-1)[:elements]
+    codes.flags.writeable = False
+    return codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +165,10 @@ class Model:
         return self.graphs[0]
 
     def constant(self, tensor: Tensor) -> Array | None:
-        """The tensor's stored data as a read-only array of its shape and dtype; None if it is not a constant."""
+        """The tensor's stored data as a read-only array of its shape and dtype; None if it is not a constant.
+
+        Of INT4 the codes, as int8.
+        """
         if tensor.external_buffer:
             raise UnsupportedModel(f"tensor '{tensor.name}' has its data in an external buffer")
         if tensor.sparsity is not None:
@@ -161,6 +176,8 @@ class Model:
         data = self.buffers[tensor.buffer]
         if tensor.buffer == 0 or tensor.is_variable or (not data and 0 not in tensor.shape):
             return None
+        if tensor.type == "INT4":
+            return unpacked_nibbles(data, math.prod(tensor.shape)).reshape(tensor.shape)
         return np.frombuffer(data, tensor.dtype.newbyteorder("<")).reshape(tensor.shape)
 
     def to_bytes(self) -> bytes:

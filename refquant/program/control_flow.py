@@ -27,7 +27,10 @@ Shapes = tuple[Shape | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One operator about to be prepared. `prepare(subgraph, shapes of its inputs)` prepares another subgraph."""
+    """One operator about to be prepared. `prepare(subgraph, shapes of its inputs)` prepares another subgraph.
+
+    `arithmetic`: the runtime's values, as a kernel's node has them.
+    """
 
     place: str
     model: Model
@@ -36,6 +39,7 @@ class Site:
     options: Mapping[str, Any]
     shapes: Shapes  # of the inputs
     prepare: Callable[[int, Shapes], Program]
+    arithmetic: Mapping[str, Any]
 
     def invalid(self, text: str) -> InvalidModel:
         """An InvalidModel error that begins with this operator's place."""
@@ -97,6 +101,7 @@ def _expect_condition(site: Site, tensor: Tensor) -> None:
 class WhileParams:
     """What WHILE needs to run. sources: for each output of the body, the input that it hands on as it is, or None.
 
+    None for all where the runtime's value "WHILE.copies_in_turn" is False: what the body hands on comes as it was.
     input_shapes: those with which the body is called, if its results always have them too, or one element as a scalar
     or the other way round.
     """
@@ -123,7 +128,8 @@ def prepare_while(site: Site) -> tuple[WhileParams, Shapes]:
         given, result = site.input(position), graph.tensors[output]
         if given.type != result.type:
             raise site.invalid(f"input {position} is {given.type}, but the body's output {position} {result.type}")
-    sources = tuple(graph.inputs.index(output) if output in graph.inputs else None for output in graph.outputs)
+    handed_on = graph.inputs if site.arithmetic["WHILE.copies_in_turn"] else ()
+    sources = tuple(handed_on.index(output) if output in handed_on else None for output in graph.outputs)
     shapes, results = site.shapes, _result_shapes(site, body, site.shapes)
     if all(map(_fits, shapes, results)):
         known = tuple(shape for shape in shapes if shape is not None)
@@ -369,3 +375,6 @@ CONTROL: Mapping[str, Control] = MappingProxyType(
         "WHILE": Control(prepare_while, run_while),
     }
 )
+
+# They work on what outlasts a run, beside the tensors: alone they mean nothing.
+RESOURCE_OPERATORS = ("ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE")

@@ -64,7 +64,7 @@ def run_graph(
 ) -> dict[int, Value]:
     """One run of the graph, or of several samples at once if it is not stateful.
 
-    keep: called for every tensor that a step computes, also of the subgraphs that operators run.
+    keep: called for every tensor that a step computes; of the subgraphs that operators run for their inputs, too.
     """
     values: dict[int, Value] = {index: Value(array) for index, array in program.known.items()}
     values.update((index, Value(array)) for index, array in state.variables_of(program.subgraph).items())
@@ -106,6 +106,9 @@ def _run_any(
 
 def _run_called(program: Program, arrays: Sequence[Array], state: State, keep: Keep | None) -> list[Array]:
     inputs = {index: Value(array) for index, array in zip(program.graph.inputs, arrays, strict=True)}
+    if keep is not None:
+        for index, value in inputs.items():
+            keep(program.subgraph, index, value)
     outputs = run_graph(program, inputs, state, keep)
     return [outputs[index].array for index in program.graph.outputs]
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from refquant.arithmetic.exact import NARROW, Narrow
-from refquant.errors import InvalidInput, InvalidModel, UnsupportedModel
+from refquant.errors import InvalidInput, UnsupportedModel
 from refquant.kernels.kernel import Kernel, Node, Operand, Shape
 from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND
-from refquant.kernels.versions import check_versions
 from refquant.model.graph import Array, Graph, Model, Operator
 from refquant.model.schema import OPTIONS_OF, default_options, zero_options
-from refquant.model.validation import check_quantized_dimensions, operator_place
+from refquant.model.validation import operator_place
 from refquant.program.control_flow import CONTROL, Shapes, Site
 from refquant.program.steps import ControlStep, Program, Step, countable, told_with_its_place
 from refquant.runtimes.runtime import Runtime
@@ -50,29 +49,28 @@ class _Preparation:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of the tensors of one graph while it is prepared."""
+    """What is known of the tensors of one graph while it is prepared. `stored`: see Operand."""
 
     values: dict[int, Array]
     shapes: dict[int, Shape]
+    stored: set[int]
 
 
-def _kernel_for(operator: Operator, operands: Sequence[Operand | None], runtime: Runtime, place: str) -> Kernel:
-    by_type = runtime.kernels.get(operator.name)
-    if by_type is None:
-        name = operator.custom_code if operator.custom_code is not None else operator.name
-        raise UnsupportedModel(f"{place}: the operator {name} is not built for runtime {runtime.name}")
-    index = TYPE_OPERAND.get(operator.name, 0)
-    decider = operands[index] if index < len(operands) else None
-    if decider is None:
-        raise InvalidModel(f"{place}: input {index} is missing")
-    weights = operands[WEIGHT_OPERAND[operator.name] :] if operator.name in WEIGHT_OPERAND else ()
-    type, names = _kernel_type(decider, weights[0] if weights else None)
+def _kernel_for(node: Node, runtime: Runtime) -> tuple[Node, Kernel, str]:
+    """(the node with the values of what runs it, its kernel, the name of the delegate that takes it or "")."""
+    index = TYPE_OPERAND.get(node.op, 0)
+    decider, weights = node.input(index), WEIGHT_OPERAND.get(node.op, len(node.inputs))
+    type, names = _kernel_type(decider, node.optional(weights))
+    delegate = runtime.delegate
+    if delegate is not None and type in delegate.takes.get(node.op, ()) and delegate.takes[node.op][type](node):
+        return replace(node, arithmetic=delegate.arithmetic), delegate.kernels[node.op][type], delegate.name
+    by_type = runtime.kernels[node.op]
     if type not in by_type:
-        raise UnsupportedModel(
-            f"{place}: type {type} of {names} is not built for {operator.name} in runtime {runtime.name}; built are "
+        raise node.unsupported(
+            f"type {type} of {names} is not built for {node.op} in runtime {runtime.name}; built are "
             f"{', '.join(by_type)}"
         )
-    return by_type[type]
+    return node, by_type[type], ""
 
 
 def _kernel_type(decider: Operand, weights: Operand | None) -> tuple[str, str]:
@@ -103,8 +101,8 @@ def prepare(
     inputs that were resized. Errors: InvalidModel, UnsupportedModel, naming operator and place.
     """
     narrow_named(overflow)
-    check_quantized_dimensions(model)
-    check_versions(model)
+    for check in runtime.file_checks:
+        check(model)
     graph = model.graphs[subgraph]
     shapes = {index: graph.tensors[index].shape for index in graph.inputs} | dict(input_shapes or {})
     return _prepare_graph(_Preparation(model, runtime, overflow), subgraph, shapes, 1)
@@ -141,7 +139,7 @@ def _known_at_first(model: Model, graph: Graph, input_shapes: Mapping[int, Shape
             value = np.zeros(tensor.shape, tensor.dtype)  # a constant without elements has an empty buffer
         if value is not None:
             known[index], shapes[index] = value, value.shape
-    return _Known(known, shapes)
+    return _Known(known, shapes, set(known))
 
 
 def _prepare_control(
@@ -155,6 +153,7 @@ def _prepare_control(
         _options(operator),
         tuple(known.shapes.get(index) for index in operator.inputs),
         lambda subgraph, shapes: preparation.called(subgraph, shapes, depth + 1, place),
+        preparation.runtime.arithmetic,
     )
     with told_with_its_place(place):
         params, shapes = CONTROL[operator.name].prepare(site)
@@ -176,10 +175,10 @@ def _prepare_step(preparation: _Preparation, graph: Graph, operator: Operator, p
             known.values.get(index),
             tensor.shape_signature,
             tensor.is_variable,
+            index in known.stored,
         )
 
     inputs = tuple(None if index < 0 else operand(index) for index in operator.inputs)
-    kernel = _kernel_for(operator, inputs, preparation.runtime, place)
     node = Node(
         place,
         operator.name,
@@ -191,17 +190,27 @@ def _prepare_step(preparation: _Preparation, graph: Graph, operator: Operator, p
         operator.version,
         tuple(operand(index) for index in operator.intermediates if index >= 0),
     )
+    if operator.name not in preparation.runtime.kernels:
+        name = operator.name if operator.custom_code is None else operator.custom_code
+        raise node.unsupported(f"the operator {name} is not built for runtime {preparation.runtime.name}")
+    node, kernel, delegate = _kernel_for(node, preparation.runtime)
+    for check in preparation.runtime.node_checks:
+        check(node)
     ready = all(
         index < 0 or (index in known.values if slot in kernel.value_operands else index in known.shapes)
         for slot, index in enumerate(operator.inputs)
     )
     with told_with_its_place(place):
         params = kernel.prepare(node) if ready else None
-    step = Step(node, kernel, operator.inputs, operator.outputs, params)
+    step = Step(node, kernel, operator.inputs, operator.outputs, params, delegate)
     if params is not None:
+        for check_shapes in preparation.runtime.shape_checks:
+            check_shapes(node, params.output_shapes)
         outputs = zip(operator.outputs, params.output_shapes, strict=True)
         known.shapes.update((index, countable(shape, place)) for index, shape in outputs if shape is not None)
         _fold(step, known.values)
+        if preparation.runtime.delegate is not None and preparation.runtime.delegate.unpacks(node):
+            known.stored.update(operator.outputs)
     return step
 
 

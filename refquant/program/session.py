@@ -212,6 +212,8 @@ def keeper(sessions: Sequence[Session], arrays: bool) -> tuple[Keep, Callable[[]
     kept: dict[tuple[int, int], Array] = {}
 
     def keep(subgraph: int, index: int, value: Value) -> None:
+        if index in sessions[subgraph].graph.inputs:
+            return
         sessions[subgraph].shapes[index] = value.shape
         if arrays:
             kept[subgraph, index] = value.array

@@ -16,13 +16,17 @@ from refquant.model.validation import MAX_ELEMENTS
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operator, prepared. `params` is None while shapes or parameter values are known only when it runs."""
+    """One operator, prepared. `params` is None while shapes or parameter values are known only when it runs.
+
+    `delegate`: the name of what runs it in the place of the runtime's own kernels, "" for nothing.
+    """
 
     node: Node
     kernel: Kernel
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     params: Any
+    delegate: str = ""
 
     @property
     def place(self) -> str:

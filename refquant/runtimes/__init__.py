@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from refquant.errors import InvalidInput
+from refquant.runtimes.exact import EXACT
 from refquant.runtimes.fast_float import FAST_FLOAT
 from refquant.runtimes.runtime import Runtime
 from refquant.runtimes.tflite_opt import TFLITE_OPT
 from refquant.runtimes.tflite_ref import TFLITE_REF
+from refquant.runtimes.tflm import TFLM
+from refquant.runtimes.xnnpack import XNNPACK
 
-RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (TFLITE_REF, TFLITE_OPT, FAST_FLOAT)}
+RUNTIMES: Mapping[str, Runtime] = {
+    runtime.name: runtime for runtime in (TFLITE_REF, TFLITE_OPT, XNNPACK, TFLM, EXACT, FAST_FLOAT)
+}
 
 
 def runtime_named(name: str) -> Runtime:

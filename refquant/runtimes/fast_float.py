@@ -13,6 +13,7 @@ from refquant.runtimes.tflite_ref import TFLITE_REF
 FAST_FLOAT = replace(
     TFLITE_REF,
     name="fast_float",
+    base=TFLITE_REF.name,
     arithmetic={
         **TFLITE_REF.arithmetic,
         "float.product": blas_product,
@@ -28,5 +29,5 @@ FAST_FLOAT = replace(
         "SIN.function": np.sin,
         "TANH.function": np.tanh,
     },
-    oracle="none: float products by BLAS, for calibration",
+    oracle=None,
 )

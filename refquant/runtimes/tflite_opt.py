@@ -26,6 +26,7 @@ from refquant.kernels import (
     conversion,
     elementwise,
     lookup,
+    normalization,
     padding_ops,
     pooling,
     reduction,
@@ -37,6 +38,7 @@ from refquant.kernels.activation import clamp_float_in_fours
 from refquant.kernels.binary_vectors import VectorForms, Vectors
 from refquant.kernels.kernel import Batching, Kernel
 from refquant.kernels.table import KERNELS
+from refquant.runtimes.runtime import Oracle
 from refquant.runtimes.tflite_ref import TFLITE_REF
 
 LEADING = Batching.LEADING
@@ -60,6 +62,11 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
     "TANH": {"INT16": Kernel(lookup.tanh_int16_by_powers_params, elementwise.look_up, LEADING)},
     "HARD_SWISH": {"FLOAT32": Kernel(unary.float_hard_swish_params, unary.hard_swish_in_fours, LEADING)},
     "L2_POOL_2D": {"FLOAT32": Kernel(pooling.pool_float_params, pooling.l2_pool_2d_by_inverse, Batching.ROWS)},
+    "LOCAL_RESPONSE_NORMALIZATION": {
+        "FLOAT32": Kernel(
+            normalization.local_response_params, normalization.local_response_normalization_in_order, LEADING
+        ),
+    },
     "QUANTIZE": {
         "INT8": Kernel(conversion.requantize_params, conversion.requantize, LEADING),
         "UINT8": Kernel(conversion.requantize_params, conversion.requantize, LEADING),
@@ -109,9 +116,7 @@ INEXACT: Mapping[str, Mapping[str, str]] = {
     "CONV_3D": {"FLOAT32": PRODUCTS},
     "CONV_3D_TRANSPOSE": {"FLOAT32": PRODUCTS},
     "FULLY_CONNECTED": {"FLOAT32": PRODUCTS},
-    "LOCAL_RESPONSE_NORMALIZATION": {
-        "FLOAT32": "the sum of squares moves along the channels, and Eigen's power is used"
-    },
+    "LOCAL_RESPONSE_NORMALIZATION": {"FLOAT32": "Eigen's power is used where beta is neither 1 nor 1/2"},
     "LOGISTIC": {"FLOAT32": EIGEN_FUNCTION},
     "TANH": {"FLOAT32": EIGEN_FUNCTION},
     "SOFTMAX": {"FLOAT32": EIGEN_FUNCTION},
@@ -122,6 +127,7 @@ INEXACT: Mapping[str, Mapping[str, str]] = {
 TFLITE_OPT = replace(
     TFLITE_REF,
     name="tflite_opt",
+    base=TFLITE_REF.name,
     kernels={**KERNELS, **{op: {**KERNELS[op], **kernels} for op, kernels in OVERRIDES.items()}},
     arithmetic={
         **TFLITE_REF.arithmetic,
@@ -161,6 +167,12 @@ TFLITE_OPT = replace(
         "DEQUANTIZE.to_real": real_by_sum_in_eights,
         "MEAN.image_requantizer": UPWARD_ROUNDING_IN_SIXTEENS,
     },
-    oracle="ai-edge-litert 2.3.0, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, x86-64 with AVX512, one thread",
+    oracle=Oracle(
+        "ai-edge-litert",
+        "2.3.0",
+        "OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+        "x86-64 with AVX512, one thread",
+        real="litert:optimized",
+    ),
     inexact=INEXACT,
 )

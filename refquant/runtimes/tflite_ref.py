@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from refquant.arithmetic.affine import real_by_difference, steps_by_division
 from refquant.arithmetic.eigen_product import add_eigen_product
 from refquant.arithmetic.float_functions import elu, expf, logf, logistic, tanhf
@@ -16,6 +18,7 @@ from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
     FLOAT64_ROUND,
     INT64_SINGLE_ROUNDING,
+    effective_scale_float32,
     effective_scale_float32_product,
     effective_scale_float64,
 )
@@ -28,14 +31,17 @@ from refquant.arithmetic.row_quantization import (
     scale_by_product,
 )
 from refquant.arithmetic.trigonometry import cosf, sinf
-from refquant.kernels.activation import clamp_float
+from refquant.kernels.activation import activation_range, clamp_float, float_activation_range
+from refquant.kernels.conversion import QUANTIZE_OUTPUTS
 from refquant.kernels.table import KERNELS
-from refquant.runtimes.runtime import Runtime
+from refquant.runtimes.runtime import Oracle, Runtime
 
 TFLITE_REF = Runtime(
     name="tflite_ref",
     kernels=KERNELS,
     arithmetic={
+        "activation.range": activation_range,
+        "activation.float_range": float_activation_range,
         "float.product": sequential_product,
         "float.added_product": add_sequential_product,
         "COS.function": cosf,
@@ -47,6 +53,7 @@ TFLITE_REF = Runtime(
         "SIN.function": sinf,
         "TANH.function": tanhf,
         # convolution, dense, pooling
+        "bias.scale_difference": 0.02,
         "CONV_2D.requantizer": DOUBLE_ROUNDING,
         "CONV_2D.uint8_requantizer": DOUBLE_ROUNDING,
         "CONV_2D.int16_requantizer": DOUBLE_ROUNDING,
@@ -81,6 +88,7 @@ TFLITE_REF = Runtime(
         "BATCH_MATMUL.int64_requantizer": INT64_SINGLE_ROUNDING,
         "BATCH_MATMUL.effective_scale": effective_scale_float32_product,
         "SVDF.requantizer": DOUBLE_ROUNDING,
+        "SVDF.effective_scale": effective_scale_float32,
         # recurrent
         "LSTM.add_product": add_eigen_product,
         "RNN.add_product": add_lane_product,
@@ -97,6 +105,7 @@ TFLITE_REF = Runtime(
         "DEPTHWISE_CONV_2D.hybrid_clamp": clamp_float,
         "TRANSPOSE_CONV.hybrid_scaling": scale_by_filter_then_input,
         # elementwise: binary, unary, lookup tables, conversion
+        "scales.type": np.float32,  # in which a product and a quotient of scales are formed
         "ADD.requantizer": DOUBLE_ROUNDING,
         "SUB.requantizer": DOUBLE_ROUNDING,
         "MUL.requantizer": DOUBLE_ROUNDING,
@@ -115,6 +124,7 @@ TFLITE_REF = Runtime(
         "LEAKY_RELU.negating_first": (),
         "PRELU.requantizer": DOUBLE_ROUNDING,
         "ABS.requantizer": DOUBLE_ROUNDING,
+        "QUANTIZE.outputs": QUANTIZE_OUTPUTS,
         "QUANTIZE.requantizer": DOUBLE_ROUNDING,
         "QUANTIZE.byte_requantizer": DOUBLE_ROUNDING,
         "QUANTIZE.to_steps": steps_by_division,
@@ -122,11 +132,13 @@ TFLITE_REF = Runtime(
         "DEQUANTIZE.to_real": real_by_difference,
         "DEQUANTIZE.per_channel_to_real": real_by_difference,
         # softmax, normalization, reduction, resize
+        "SOFTMAX.table_type": np.float64,  # in which the tables of int16 are computed
         "MEAN.requantizer": DOUBLE_ROUNDING,
         "SUM.requantizer": DOUBLE_ROUNDING,
         # the type as which a tensor is read and written, where it is not its own
         "SUM.codes": {"INT8": "UINT8", "INT16": "UINT8"},
-        # movement
+        # movement, control
+        "WHILE.copies_in_turn": True,  # the body's outputs into its inputs
     },
-    oracle="ai-edge-litert 2.3.0, OpResolverType.BUILTIN_REF, x86-64",
+    oracle=Oracle("ai-edge-litert", "2.3.0", "OpResolverType.BUILTIN_REF", "x86-64", real="litert:reference"),
 )

@@ -15,6 +15,8 @@ from cases import (
     conversion,
     convolution,
     convolution_3d,
+    delegated,
+    delegated_elementwise,
     dense,
     half,
     hybrid,
@@ -22,6 +24,8 @@ from cases import (
     int16,
     lookup,
     matrices,
+    micro,
+    micro_elementwise,
     movement,
     normalization,
     pooling,
@@ -501,4 +505,78 @@ CASES: Mapping[str, Generator] = {
 
 ONLY: Mapping[str, Mapping[str, Generator]] = {
     "tflite_opt": {"SUM int16": reduction.quantized("SUM", "INT16")},
+    "xnnpack": {
+        **{
+            f"{op} {type.lower()}, bounds of the delegate": delegated_elementwise.two_inputs(op, type)
+            for op in ("ADD", "SUB", "MUL")
+            for type in ("INT8", "UINT8")
+        },
+        "ADD, SUB, MUL with one element of many axes": delegated_elementwise.one_element_of_many_axes,
+        **{
+            f"{op} {type.lower()}, bounds of the delegate": delegated_elementwise.every_code(op, type)
+            for op in ("LEAKY_RELU", "QUANTIZE")
+            for type in ("INT8", "UINT8")
+        },
+        "QUANTIZE float to int8, far values": delegated_elementwise.float_to_codes("INT8"),
+        "QUANTIZE float to uint8, far values": delegated_elementwise.float_to_codes("UINT8"),
+        **{
+            f"{op} {type.lower()}, around half-way points": delegated_elementwise.reduced_codes(op, type)
+            for op in ("MEAN", "SUM")
+            for type in ("INT8", "UINT8")
+        },
+        **{
+            f"{op} float, in lanes": delegated_elementwise.reduced_floats(op)
+            for op in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
+        },
+        "AVERAGE_POOL_2D float, wide windows": delegated_elementwise.pooled_floats("AVERAGE_POOL_2D"),
+        "MAX_POOL_2D float, wide windows": delegated_elementwise.pooled_floats("MAX_POOL_2D"),
+        "SOFTMAX float, in lanes": delegated_elementwise.softmax_floats,
+        "MAXIMUM float, order of the operands": delegated_elementwise.extreme_of_two("MAXIMUM"),
+        "MINIMUM float, order of the operands": delegated_elementwise.extreme_of_two("MINIMUM"),
+        "functions of float, any bits": delegated_elementwise.function_of_floats,
+        "BATCH_MATMUL, b without a zero point": delegated.batch_matmul,
+        "FULLY_CONNECTED per channel, wide": delegated.fully_connected_wide,
+        "CONV_2D, bounds half-way": delegated.bounds_half_way,
+        **{
+            f"{op}, multipliers of many digits": delegated.many_digits(op)
+            for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
+        },
+        "FULLY_CONNECTED hybrid, around denormal numbers": delegated.hybrid_around_denormals,
+        "products of floats around denormal numbers": delegated.float_around_denormals,
+        "FULLY_CONNECTED float, wide": delegated.float_wide,
+    },
+    "tflm": {
+        "ADD int16, zero points": micro_elementwise.with_zero_points("ADD"),
+        "SUB int16, zero points": micro_elementwise.with_zero_points("SUB"),
+        "ADD_N": micro_elementwise.add_n,
+        "SQUARED_DIFFERENCE, fine output scales": micro_elementwise.squared_difference("INT8"),
+        "SQUARED_DIFFERENCE int16": micro_elementwise.squared_difference("INT16"),
+        "MUL, around half-way points": micro_elementwise.mul_at_ties,
+        "DIV, around half-way points": micro_elementwise.div_at_ties,
+        "HARD_SWISH, around half-way points": micro_elementwise.hard_swish_at_ties,
+        "SOFTMAX int16, all differences": micro_elementwise.softmax_int16_all_differences,
+        "SOFTMAX int16, around knots": micro_elementwise.softmax_int16_at_knots,
+        "LOGISTIC, fixed point": micro_elementwise.sigmoid("LOGISTIC"),
+        "TANH, fixed point": micro_elementwise.sigmoid("TANH"),
+        "QUANTIZE int8 to int32": conversion.requantize("INT8", "INT32"),
+        "SOFTMAX int8 to int16, zero point -32768": micro_elementwise.softmax_to_int16,
+        "L2_NORMALIZATION, any output scale": micro_elementwise.l2_normalization,
+        "SUM int16": reduction.quantized("SUM", "INT16"),
+        "TRANSPOSE, at most five axes": micro_elementwise.transpose,
+        "STRIDED_SLICE, an entry an axis": micro_elementwise.strided_slice,
+        "ZEROS_LIKE int8": micro_elementwise.zeros_like,
+        "CUMSUM int8": micro_elementwise.cumsum,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM, standard form": micro.lstm_integer("INT8"),
+        "UNIDIRECTIONAL_SEQUENCE_LSTM int16, standard form": micro.lstm_integer("INT16"),
+        "UNIDIRECTIONAL_SEQUENCE_LSTM float, standard form": micro.lstm_float,
+        "BATCH_MATMUL, long sums around half-way points": micro.batch_matmul_deep,
+        "CONV_2D, filter of int4": micro.filter_of_4_bits(convolution.conv_2d),
+        "DEPTHWISE_CONV_2D, filter of int4": micro.filter_of_4_bits(convolution.depthwise_conv_2d),
+        "FULLY_CONNECTED, filter of int4": micro.filter_of_4_bits(dense.fully_connected),
+        "SVDF, states of int8": micro.svdf("INT8"),
+        "SVDF, states of int16 with a zero point": micro.svdf("INT16"),
+        "CONV_2D int16, told by the bias": micro.conv_2d_told_by_the_bias,
+        "FULLY_CONNECTED int16, told by the bias": micro.fully_connected_told_by_the_bias,
+        "FULLY_CONNECTED, a dimension that is none": micro.unquantized_dimension(dense.fully_connected),
+    },
 }

@@ -46,6 +46,11 @@ def scales(rng, channels: int, products: int, activation: str = "NONE") -> tuple
     return input_scale, [float(np.float32(m * output_scale / input_scale)) for m in multiplier], output_scale
 
 
+def bias_scale(input_scale: float, filter_scale: list[float]) -> list[float]:
+    """One scale a channel, as converters write them; XNNPACK counts them."""
+    return [float(np.float32(input_scale) * np.float32(scale)) for scale in filter_scale]
+
+
 def bias_data(rng, channels: int, products: int) -> np.ndarray:
     limit = int(pick(rng, (1, 20000 * np.sqrt(products), 2**20)))
     return rng.integers(-limit, limit + 1, channels).astype(np.int32)
@@ -120,7 +125,7 @@ def _conv(rng, per_channel: bool, groups: int = 1, channels=CHANNELS, dynamic: b
         zero_point(rng),
     )
     filter_ = T(data=weights(rng, (outputs, *k, depth)), scale=s_filter)
-    bias = T(data=bias_data(rng, outputs, products), scale=1.0)
+    bias = T(data=bias_data(rng, outputs, products), scale=bias_scale(s_in, s_filter))
     inputs = [x, place(dynamic, filter_), place(dynamic, bias)]
     output = T((1, 1, 1, outputs), "INT8", s_out, zero_point(rng))
     samples = extremes_and_random(rng, inputs)
@@ -151,7 +156,7 @@ def _small(rng, bias: np.ndarray, depth: int, multiplier) -> Case:
     filter_ = T(data=weights(rng, (len(bias), 1, 1, depth)), scale=[float(np.float32(m)) for m in multiplier])
     options = {"padding": "VALID", "stride_h": 1, "stride_w": 1, "fused_activation_function": pick(rng, ACTIVATIONS)}
     output = T((1, 1, 1, len(bias)), "INT8", 1.0, zero_point(rng))
-    inputs = [x, filter_, T(data=bias.astype(np.int32), scale=1.0)]
+    inputs = [x, filter_, T(data=bias.astype(np.int32), scale=bias_scale(1.0, filter_.scale))]
     return case(rng, "CONV_2D", inputs, [output], options, extremes_and_random(rng, inputs, 6), version=3)
 
 
@@ -187,7 +192,7 @@ def conv_2d_deep(rng) -> Case:
     s_filter = [float(np.float32(2.0 ** rng.uniform(-17, -12))) for _ in range(outputs)]
     filter_ = T(data=weights(rng, (outputs, 1, 1, depth)), scale=s_filter)
     options = {"padding": "VALID", "stride_h": 1, "stride_w": 1, "fused_activation_function": pick(rng, ACTIVATIONS)}
-    bias = T(data=bias_data(rng, outputs, depth), scale=1.0)
+    bias = T(data=bias_data(rng, outputs, depth), scale=bias_scale(1.0, s_filter))
     return case(
         rng, "CONV_2D", [x, filter_, bias], [T((1, 1, 1, outputs), "INT8", 1.0, zero_point(rng))], options, version=3
     )
@@ -214,7 +219,8 @@ def _depthwise(rng, per_channel: bool, dynamic: bool = False) -> Case:
     x = T((int(pick(rng, (1, 1, 2))), *image(rng, options, k, depth), depth), "INT8", s_in, zero_point(rng))
     filter_zero_point = 0 if per_channel or rng.integers(2) else zero_point(rng)  # the kernel does not read it
     filter_ = T(data=weights(rng, (1, *k, outputs)), scale=s_filter, zero_point=filter_zero_point, axis=3)
-    bias = T(data=bias_data(rng, outputs, k[0] * k[1]), scale=1.0) if dynamic or rng.integers(4) else None
+    own = bias_scale(s_in, s_filter)
+    bias = T(data=bias_data(rng, outputs, k[0] * k[1]), scale=own) if dynamic or rng.integers(4) else None
     inputs = [x, place(dynamic, filter_)] + ([place(dynamic, bias)] if bias is not None else [])
     output = T((1, 1, 1, outputs), "INT8", s_out, zero_point(rng))
     samples = extremes_and_random(rng, inputs)
@@ -272,7 +278,8 @@ def _transpose_conv(rng, dynamic: bool = False) -> Case:
     s_in, s_filter, s_out = scales(rng, outputs if per_channel else 1, products, activation)
     filter_zero_point = 0 if per_channel or rng.integers(2) else zero_point(rng)  # the kernel does not read it
     filter_ = T(data=weights(rng, (outputs, *k, depth)), scale=s_filter, zero_point=filter_zero_point)
-    bias = T(data=bias_data(rng, outputs, products), scale=1.0) if dynamic or rng.integers(3) else None
+    own = bias_scale(s_in, s_filter)
+    bias = T(data=bias_data(rng, outputs, products), scale=own) if dynamic or rng.integers(3) else None
     shape = T(data=np.array(out_shape, np.int32))
     x = T(x_shape, "INT8", s_in, zero_point(rng))
     inputs = [place(dynamic, shape), place(dynamic, filter_), x, bias if bias is None else place(dynamic, bias)]

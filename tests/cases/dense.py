@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from cases.convolution import bias_data, float_data, float_samples, pick, place, scales, weights, zero_point
+from cases.convolution import (
+    bias_data,
+    bias_scale,
+    float_data,
+    float_samples,
+    pick,
+    place,
+    scales,
+    weights,
+    zero_point,
+)
 from models import Case, T, case, extremes_and_random
 
 ACTIVATIONS = ("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")
@@ -32,8 +40,7 @@ def _fully_connected(rng, per_channel: bool, dynamic: bool = False) -> Case:
     filter_ = T(data=weights(rng, (units, columns)), scale=s_filter, zero_point=filter_zero_point)
     bias = None
     if dynamic or rng.integers(3):
-        bias_scale = 1.0 if per_channel and units > 1 else float(np.float32(s_in * np.float32(s_filter[0])))
-        bias = T(data=bias_data(rng, units, columns), scale=bias_scale)
+        bias = T(data=bias_data(rng, units, columns), scale=bias_scale(s_in, s_filter))
     inputs = [x, place(dynamic, filter_), bias if bias is None else place(dynamic, bias)]
     inputs = inputs[:2] if bias is None and rng.integers(2) else inputs
     samples = extremes_and_random(rng, inputs)

@@ -36,7 +36,7 @@ def _samples(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> l
     ]
 
 
-def _softmax(rng: np.random.Generator, type: str, output: T) -> Case:
+def softmax_of(rng: np.random.Generator, type: str, output: T) -> Case:
     output.shape = shape = _shape(rng)
     info = np.iinfo(type.lower())
     input = T(shape, type, _scale(rng), int(rng.integers(info.min, info.max, endpoint=True)))
@@ -46,15 +46,15 @@ def _softmax(rng: np.random.Generator, type: str, output: T) -> Case:
 
 def softmax(rng: np.random.Generator) -> Case:
     scale = 1 / 256 * (1 + float(rng.choice([0, 0.0009, -0.0009])))
-    return _softmax(rng, "INT8", T(type="INT8", shape=(), scale=scale, zero_point=-128))
+    return softmax_of(rng, "INT8", T(type="INT8", shape=(), scale=scale, zero_point=-128))
 
 
 def softmax_to_int16(rng: np.random.Generator) -> Case:
-    return _softmax(rng, "INT8", T(type="INT16", shape=(), scale=1 / 32768, zero_point=int(rng.choice([0, -32768]))))
+    return softmax_of(rng, "INT8", T(type="INT16", shape=(), scale=1 / 32768, zero_point=int(rng.choice([0, -32768]))))
 
 
 def softmax_uint8(rng: np.random.Generator) -> Case:
-    return _softmax(rng, "UINT8", T(type="UINT8", shape=(), scale=1 / 256))
+    return softmax_of(rng, "UINT8", T(type="UINT8", shape=(), scale=1 / 256))
 
 
 def _float32(bits: int) -> float:

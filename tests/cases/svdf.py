@@ -12,7 +12,7 @@ RUNS = 7
 FLOAT_ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
 
 
-def _sizes(rng) -> tuple[int, int, int, int, int]:
+def draw_sizes(rng) -> tuple[int, int, int, int, int]:
     """(batch, inputs, filters, rank, memory)."""
     rank, units = int(pick(rng, (1, 1, 2, 3, 4, 5))), int(pick(rng, (1, 2, 3, 4, 8)))
     inputs = int(pick(rng, (1, 2, 3, 4, 5, 8, 13, 16, 24, 33)))
@@ -31,7 +31,7 @@ def _float(rng, feature: T, time: T, sizes: tuple[int, int, int, int, int], samp
 
 
 def svdf_float(rng) -> Case:
-    sizes = batch, inputs, filters, _, memory = _sizes(rng)
+    sizes = batch, inputs, filters, _, memory = draw_sizes(rng)
     feature, time = (T(data=rng.standard_normal((filters, n)).astype(np.float32)) for n in (inputs, memory))
     samples = [[rng.standard_normal((batch, inputs)).astype(np.float32)] for _ in range(RUNS)]
     samples[3][0][:] = pick(rng, (0.0, -0.0, 1e30))
@@ -39,7 +39,7 @@ def svdf_float(rng) -> Case:
 
 
 def svdf_hybrid(rng) -> Case:
-    sizes = batch, inputs, filters, _, memory = _sizes(rng)
+    sizes = batch, inputs, filters, _, memory = draw_sizes(rng)
     scales = [0.0 if rng.integers(9) == 0 else hybrid.scales(rng, 1, False) for _ in range(2)]
     feature, time = (
         T(data=hybrid.weights(rng, (filters, n)), scale=scale)
@@ -50,7 +50,7 @@ def svdf_hybrid(rng) -> Case:
 
 
 def svdf(rng) -> Case:
-    batch, inputs, filters, rank, memory = _sizes(rng)
+    batch, inputs, filters, rank, memory = draw_sizes(rng)
     units = filters // rank
     info = np.iinfo(np.int16)
     bits = int(pick(rng, (6, 12, 15)))  # of the weights in time: with 15 the sums wrap

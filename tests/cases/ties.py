@@ -7,7 +7,7 @@ from math import frexp
 
 import numpy as np
 
-from cases.convolution import pick, zero_point
+from cases.convolution import bias_scale, pick, zero_point
 from models import Case, T, case, extremes_and_random
 
 Generator = Callable[[np.random.Generator], Case]
@@ -42,13 +42,14 @@ def around_half(name: str, type: str = "INT8", per_channel: bool = True, groups:
         axis = 3 if name == "DEPTHWISE_CONV_2D" else 0
         filter_ = T(scale=s_filter.tolist(), zero_point=filter_zero_point, axis=axis, data=codes)
         x = T(x_shape, type, s_in, 0 if type == "INT16" else zero_point(rng))
-        product = float(np.float32(s_in) * np.float32(s_filter[0])) if len(s_filter) == 1 else 1.0
-        inputs = [x, filter_, T(data=bias, scale=product)]
+        inputs = [x, filter_, T(data=bias, scale=bias_scale(s_in, s_filter.tolist()))]
         if name == "TRANSPOSE_CONV":
             inputs = [T(data=np.array((*x_shape[:3], channels), np.int32)), filter_, x, inputs[2]]
         options: dict = {"fused_activation_function": "NONE"}
         if name != "FULLY_CONNECTED":
             options |= {"padding": "VALID", "stride_h": 1, "stride_w": 1}
+        if name == "DEPTHWISE_CONV_2D":
+            options["depth_multiplier"] = channels
         if type == "INT16":
             options["quantized_bias_type"] = "INT32"
         output = T((1, 1, 1, channels), type, 1.0, 0 if type == "INT16" else zero_point(rng))

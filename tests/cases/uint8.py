@@ -95,6 +95,8 @@ def around_half(name: str) -> Generator:
         options = {"fused_activation_function": "NONE"}
         if name != "FULLY_CONNECTED":
             options |= {"padding": "VALID", "stride_h": 1, "stride_w": 1}
+        if name == "DEPTHWISE_CONV_2D":
+            options["depth_multiplier"] = channels
         output = T((1, 1, 1, channels), "UINT8", 1.0, zero_point(rng))
         version = 3 if name == "TRANSPOSE_CONV" else 1
         return case(rng, name, inputs, [output], options, extremes_and_random(rng, [x], 1), version)

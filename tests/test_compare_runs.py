@@ -1,0 +1,402 @@
+"""compare_runs: what differs between runtimes is counted, located to its operator and element, and explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import refquant
+from graphs import binary, floats, loop
+from models import T, one_op
+from refquant.arithmetic.requantize import UPWARD_ROUNDING
+from refquant.cli import app
+from refquant.compare import arithmetic_search, real_runtimes, run_comparison, run_tallies
+from refquant.compare.arithmetic_search import Observation, search
+from refquant.compare.differences import Difference, difference, ulps_between
+from refquant.compare.run_inputs import drawn_samples
+from refquant.compare.run_records import KEYS, run_record
+from refquant.compare.run_sides import Described
+from refquant.compare.runs import RunComparison
+from refquant.errors import InvalidInput, UnsupportedModel
+from refquant.program import Value, execute, prepare
+from refquant.runtimes import RUNTIMES
+from refquant.runtimes.runtime import Runtime
+from refquant.runtimes.tflite_ref import TFLITE_REF
+from wrong_runtimes import DEVICES, EVEN, NETWORK, TRUNCATING, Device, shifted_scales, with_kernel, with_values
+
+PADS = next(device for device in DEVICES if device.runtime.name == "pads_with_0")
+MODELS = Path(__file__).resolve().parents[1] / "golden" / "models"
+runner = CliRunner()
+
+
+def compared(*runtimes: str | Runtime, model: Any = NETWORK, **options: Any) -> refquant.compare.RunComparison:
+    return refquant.compare_runs(model, runtimes=runtimes, **options)
+
+
+# differences
+
+
+def test_a_difference_counts_and_names_elements() -> None:
+    base = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], np.int8)
+    other = np.array([[[1, 2], [3, 1]], [[6, 6], [9, 8]]], np.int8)
+    found = difference(base, other, 7, first_sample=10)
+    assert (found.elements, found.differing, found.largest, found.ulps) == (8, 3, 3, 0)
+    assert found.histogram == ((-3, 1), (1, 1), (2, 1))
+    assert (found.first.sample, found.first.tensor, found.first.index) == (10, 7, (1, 1))
+    assert (found.first.base, found.first.value, found.first.step) == (4, 1, -3)
+    assert [element.step for element in found.worst] == [-3, 2, 1]
+
+
+def test_differences_of_parts_add_up_to_that_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    base, other = rng.integers(-9, 9, (2, 12, 5), np.int8)
+    whole = difference(base, other, 0)
+    parts = sum((difference(base[i : i + 5], other[i : i + 5], 0, i) for i in (0, 5, 10)), Difference())
+    assert replace(parts, worst=()) == replace(whole, worst=())
+    assert [abs(e.step) for e in parts.worst] == [abs(e.step) for e in whole.worst]
+
+
+def test_floats_differ_by_bits_and_ulps() -> None:
+    base = np.array([[0.0, 1.0, np.nan, np.nan, np.inf]], np.float32)
+    other = np.array([[-0.0, np.nextafter(np.float32(1), np.float32(2)), np.nan, 1.0, np.inf]], np.float32)
+    found = difference(base, other, 0)
+    assert found.differing == 3  # the signs of zero, one ulp, a NaN against a number
+    assert found.largest == np.inf
+    assert ulps_between(base[0, :2], other[0, :2]).tolist() == [0, 1]
+    assert ulps_between(np.float32([-1e-45]), np.float32([1e-45])).tolist() == [2]
+
+
+def test_arrays_of_another_kind_differ_everywhere() -> None:
+    assert difference(np.zeros((2, 3), np.int8), np.zeros((2, 3), np.int16), 0).differing == 6
+    assert difference(np.zeros((2, 3), np.int8), np.zeros((2, 4), np.int8), 0).differing == 6
+    complex_ = np.zeros((1, 2), np.complex64)
+    assert difference(complex_, complex_ + 1j, 0).first.index == (0, 1)
+
+
+# inputs
+
+
+def test_drawn_samples_are_seeded_and_end_with_the_extremes() -> None:
+    model = one_op("RELU", [T((1, 3), scale=0.5)], [T((1, 3), scale=0.5)])
+    (array,) = drawn_samples(model, 4, 1).values()
+    assert array.shape == (6, 1, 3)
+    assert (array[4] == -128).all()
+    assert (array[5] == 127).all()
+    assert (array == drawn_samples(model, 4, 1)[0]).all()
+    assert (array != drawn_samples(model, 4, 2)[0]).any()
+
+
+def test_float_inputs_fill_the_range_of_the_quantize_that_reads_them() -> None:
+    model = one_op("QUANTIZE", [T((1, 500), "FLOAT32")], [T((1, 500), scale=0.25, zero_point=-28)])
+    (array,) = drawn_samples(model, 3, 0).values()
+    assert (array.min(), array.max()) == (-25.0, 38.75)
+    assert np.abs(array[:3]).max() > 20
+
+
+# described runtimes
+
+
+def test_equal_runtimes_are_equal() -> None:
+    comparison = compared("tflite_ref", replace(TFLITE_REF, name="same"))
+    assert comparison.equal
+    assert comparison.samples == 10
+    assert all(run.drift.differing == run.cause.differing == 0 for row in comparison.operators for run in row.runs)
+
+
+def test_counts_are_those_of_the_runs() -> None:
+    inputs = drawn_samples(refquant.load(NETWORK), 20, 5)
+    (array,) = (a[:, 0] for a in inputs.values())
+    comparison = compared("tflite_ref", "tflite_opt", inputs=array)
+    ref, opt = (refquant.run(NETWORK, array, runtime)[0] for runtime in ("tflite_ref", "tflite_opt"))
+    outputs = comparison.runtimes[1].outputs
+    assert (outputs.elements, outputs.differing) == (ref.size, np.count_nonzero(ref != opt))
+    assert comparison.runtimes[0].outputs is None
+
+
+def test_blocks_of_one_sample_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compared("tflite_ref", "tflite_opt", "tflm", count=30)
+    monkeypatch.setattr(run_tallies, "BLOCK_BYTES", 1)
+    blocks = compared("tflite_ref", "tflite_opt", "tflm", count=30)
+    assert any(run.causes for run in whole.runtimes)
+    for one, other in zip(whole.runtimes, blocks.runtimes, strict=True):
+        assert (one.first_drift, one.first_cause, one.causes) == (other.first_drift, other.first_cause, other.causes)
+        assert one.outputs is None or one.outputs.histogram == other.outputs.histogram
+    for row, same in zip(whole.operators, blocks.operators, strict=True):
+        for run, again in zip(row.runs, same.runs, strict=True):
+            assert (run.drift.differing, run.cause.histogram) == (again.drift.differing, again.cause.histogram)
+            if run.explained is not None:  # blocks before the first that differs are not searched
+                searched = again.cause.elements * (blocks.samples - again.cause.first.sample) // blocks.samples
+                assert (again.explained.words, again.explained.elements) == (run.explained.words, searched)
+
+
+def test_alone_each_operator_gets_the_base_inputs() -> None:
+    """A runtime that differs in the first layer only differs end to end behind it, too, but not alone."""
+    wrong = with_values("wrong", {"CONV_2D.effective_scale": shifted_scales})
+    comparison = compared("tflite_ref", wrong)
+    convolutions = [row.operator for row in comparison.operators if row.op == "CONV_2D"]
+    differing = [row.operator for row in comparison.operators if row.runs[0].differs]
+    drifted = [row.operator for row in comparison.operators if row.runs[0].drift.differing]
+    assert differing == convolutions
+    assert set(differing) < set(drifted)
+
+
+def test_a_model_that_remembers_is_run_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_tallies, "BLOCK_BYTES", 1)
+    rng = np.random.default_rng(0)
+    weights = [T(data=rng.uniform(-1, 1, shape).astype(np.float32)) for shape in ((4, 3), (4, 5))]
+    state = T((1, 20), "FLOAT32", variable=True)
+    options = {"rank": 1, "fused_activation_function": "NONE", "asymmetric_quantize_inputs": False}
+    model = one_op("SVDF", [T((1, 3), "FLOAT32"), *weights, None, state], [T((1, 4), "FLOAT32")], options)
+    sides = [Described.of(model, TFLITE_REF)]
+    assert [first for first, _ in run_tallies.Scene(model, drawn_samples(model, 8, 0), sides).blocks()] == [0]
+    comparison = compared("tflite_ref", "tflite_opt", model=model)
+    assert comparison.operators[0].runs[0].cause.elements == 10 * 4
+    assert comparison.operators[0].runs[0].cause == comparison.operators[0].runs[0].drift
+
+
+# runtimes that are wrong on purpose
+
+
+def everything(model: Any, runtime: Runtime, inputs: Mapping[int, Any]) -> dict[int, Any]:
+    kept: dict[int, Value] = {}
+    samples = len(next(iter(inputs.values())))
+    values = {index: Value(array, True) for index, array in inputs.items()}
+    execute(prepare(model, runtime), values, samples, kept.__setitem__)
+    return {index: value.array for index, value in kept.items()}
+
+
+def located(device: Device, comparison: RunComparison) -> None:
+    """The first operator and element that differ are those of the runs, and no other op differs alone."""
+    run = comparison.runtimes[1]
+    assert run.first_cause == run.first_drift
+    row = comparison.operators[run.first_cause]
+    assert row.operator == next(r.operator for r in comparison.operators if r.op == device.op)
+    runs = [everything(comparison.model, runtime, comparison.inputs) for runtime in (TFLITE_REF, device.runtime)]
+    right, got = (tensors[row.outputs[0]] for tensors in runs)
+    places = np.argwhere(right != got)
+    found = row.runs[0].cause
+    assert found.differing == len(places) > 0
+    assert (found.first.sample, *found.first.index) == tuple(places[0])
+    assert (found.first.base, found.first.value) == (right[tuple(places[0])], got[tuple(places[0])])
+    assert found.largest == np.abs(right.astype(int) - got.astype(int)).max()
+    assert {cause.op for cause in run.causes} == {device.op}
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.runtime.name)
+def test_a_wrong_runtime_is_located_to_its_operator_and_element(device: Device) -> None:
+    comparison = compared("tflite_ref", device.runtime, model=device.model)
+    located(device, comparison)
+    run = comparison.runtimes[1]
+    assert {cause.words for cause in run.causes} == {device.words}
+    assert run.whole_cause == run.outputs.elements
+    if device.runtime is PADS.runtime:
+        row = comparison.operators[run.first_cause]
+        assert all({0, 7} & {*element.index[1:3]} for element in row.runs[0].cause.worst)  # the edge of the image
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.runtime.name)
+def test_a_mistake_that_nothing_described_makes_is_located_and_not_explained(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = run_tallies.Scene.programs.fget
+    monkeypatch.setattr(
+        run_tallies.Scene,
+        "programs",
+        property(lambda scene: {name: p for name, p in described(scene).items() if name in RUNTIMES}),
+    )
+    comparison = compared("tflite_ref", device.runtime, model=device.model)
+    located(device, comparison)
+    words = {cause.words for cause in comparison.runtimes[1].causes}
+    assert words == ({"float32, half to even"} if device.words == EVEN.name else {""})
+
+
+# the search
+
+
+def observed(device: Runtime, op: str) -> tuple[Observation, dict[str, Any]]:
+    """What a device gave for the first operator of that op that differs from tflite_ref."""
+    model = refquant.load(NETWORK)
+    inputs = drawn_samples(model, 20, 3)
+    base, side = Described.of(model, TFLITE_REF), Described.of(model, device)
+    tensors = {**base.whole(inputs).tensors, **inputs}
+    for number, operator in enumerate(model.graph.operators):
+        if operator.name == op:
+            fed = {operator.inputs[0]: tensors[operator.inputs[0]]}
+            found = side.alone({number: fed}, 22)[number].outputs
+            observation = Observation(number, fed, {index: tensors[index] for index in found}, found)
+            if observation.first_sample is not None:
+                return observation, {"tflite_ref": base.program}
+    raise AssertionError("nothing differs")
+
+
+def test_the_arithmetic_of_an_unknown_device_is_found() -> None:
+    device = with_values("unknown", {"CONV_2D.requantizer": UPWARD_ROUNDING})
+    observation, programs = observed(device, "CONV_2D")
+    found = search(observation, "tflite_ref", programs, "")
+    explanation, candidate = found[0]
+    assert all(explained.whole for explained, _ in found)
+    assert explanation.words == "upward rounding"
+    assert candidate.replaced == ("CONV_2D.requantizer",)
+    count = f"{explanation.elements:,}"
+    assert str(explanation) == f"equal to upward rounding in {count} of {count} elements"
+
+
+def test_what_no_described_arithmetic_explains_is_told_with_its_count() -> None:
+    observation, programs = observed(with_values("unknown", {"CONV_2D.requantizer": TRUNCATING}), "CONV_2D")
+    found = search(observation, "tflite_ref", programs, "")
+    ((explanation, _),) = found
+    assert not explanation.whole
+    assert 0 < explanation.explained <= explanation.differing < explanation.elements
+    assert str(explanation).startswith("nearest to ")
+
+
+def test_every_requantizer_is_searched() -> None:
+    names = {requantizer.name for requantizer in arithmetic_search.REQUANTIZERS}
+    assert {"double rounding", "upward rounding", "float64 round, half away from zero"} <= names
+
+
+def test_a_difference_that_is_known_names_its_erratum() -> None:
+    axes = T(data=np.array([1], np.int32))
+    model = one_op("SUM", [T((1, 9), scale=0.5), axes], [T((1, 1), scale=0.5)], {"keep_dims": True})
+    comparison = compared("tflite_ref", "tflite_opt", model=model)
+    assert "sum-int8-read-as-uint8" in [erratum.key for erratum in comparison.operators[0].runs[0].errata]
+    rounding = compared("tflite_ref", "tflite_opt", count=40)
+    assert any(run.differs for row in rounding.operators for run in row.runs)
+    assert not any(run.errata for row in rounding.operators for run in row.runs if run.explained)
+
+
+def test_an_operator_on_constants_is_explained_too() -> None:
+    codes = np.arange(-128, 0, dtype=np.int8).reshape(8, 16)
+    model = one_op("DEQUANTIZE", [T(data=codes, scale=0.0005744743, zero_point=-128)], [T((8, 16), "FLOAT32")])
+    run = compared("tflite_ref", "tflite_opt", model=model).operators[0].runs[0]
+    assert run.cause.differing
+    assert run.explained.words == "real by sum in eights"
+
+
+def test_loops_and_shapes_that_depend_on_data() -> None:
+    model = loop({"x": floats(2)}, [binary("ADD", "x", "x", "y")], ("y",), {"y": floats(2)})
+    inputs = {"n": np.array(3, np.int32), "x": np.array([1, 2], np.float32)}
+    comparison = compared("tflite_ref", "tflite_opt", model=model, inputs=inputs)
+    assert comparison.equal
+    assert [run.error for row in comparison.operators for run in row.runs] == [""]
+    shape = one_op("FILL", [T((1,), "INT32"), T((), "FLOAT32")], [T((0,), "FLOAT32")])
+    assert compared("tflite_ref", "tflite_opt", model=shape).equal
+
+
+def test_the_error_against_the_float_model_is_split() -> None:
+    comparison = compared("tflite_ref", "tflite_opt", float_model=MODELS / "digits_ds_float.tflite", count=2)
+    assert [split.runtime for split in comparison.splits] == ["tflite_ref", "tflite_opt"]
+    assert keys_of(run_record(comparison)) <= set(KEYS)
+    with pytest.raises(InvalidInput):
+        compared("tflite_ref", "tflite_opt", float_model=MODELS / "mnist_float.tflite", count=1)
+
+
+# runtimes that do not run
+
+
+def test_a_refusal_does_not_end_the_comparison_of_the_others() -> None:
+    empty = replace(TFLITE_REF, name="empty", kernels={})
+    comparison = compared(empty, "tflite_ref", "tflite_opt")
+    assert comparison.base == "tflite_ref"
+    assert "not built for runtime empty" in comparison.runtimes[0].error
+    assert [run.name for run in comparison.others] == ["tflite_opt"]
+    assert not comparison.equal
+    with pytest.raises(InvalidInput, match=r"^only tflite_ref runs this model: empty: .*not built"):
+        compared(empty, "tflite_ref")
+
+
+def test_a_base_that_fails_at_a_sample_gives_way_to_the_next() -> None:
+    def fails(params: Any, arrays: Any) -> Any:
+        raise UnsupportedModel("no")
+
+    broken = with_kernel("broken", "CONV_2D", fails)
+    comparison = compared(broken, "tflite_ref", "tflm")
+    assert comparison.base == "tflite_ref"
+    assert "no" in comparison.runtimes[0].error
+    assert "no" in compared("tflite_ref", broken, "tflm").runtimes[1].error
+
+
+@pytest.mark.parametrize("runtimes", [(), ("tflite_ref",), ("tflite_ref", "tflite_ref"), ("tflite_ref", "other")])
+def test_runtimes_that_cannot_be_compared(runtimes: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInput):
+        compared(*runtimes)
+
+
+def test_a_missing_package_is_one_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real_runtimes.importlib.util, "find_spec", lambda name: None)
+    for name, extra in (("litert:default", "litert"), ("tflm:real", "tflm")):
+        with pytest.raises(InvalidInput, match=rf"pip install 'refquant\[{extra}\]'"):
+            compared("tflite_ref", name)
+
+
+CHILDREN = {
+    "crashed": "import os; os.abort()",
+    "silent": "import time; time.sleep(60)",
+    "refused": (
+        "import pickle, struct, sys; d = pickle.dumps(('refused', 'no such operator', 0));"
+        "[sys.stdout.buffer.write(struct.pack('<Q', len(d)) + d) for _ in range(2)]; sys.stdout.flush();"
+        "sys.stdin.read()"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_a_real_runtime_that_fails_is_told_and_the_others_go_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real_runtimes, "START", CHILDREN[kind])
+    package = replace(real_runtimes.PACKAGES["litert:default"], module="numpy", name="numpy")
+    monkeypatch.setattr(real_runtimes, "PACKAGES", {"litert:default": package})
+    comparison = compared("tflite_ref", "litert:default", "tflite_opt", timeout=0.5, count=1)
+    told = {"crashed": "SIGABRT", "silent": "said nothing for 0.5 seconds", "refused": "no such operator"}
+    assert told[kind] in comparison.runtimes[1].error
+    assert comparison.runtimes[1].real
+    assert [run.name for run in comparison.others] == ["tflite_opt"]
+
+
+# the command
+
+
+def keys_of(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value) | {key for item in value.values() for key in keys_of(item)}
+    return {key for item in value for key in keys_of(item)} if isinstance(value, list | tuple) else set()
+
+
+def test_json_has_every_figure_and_only_known_keys() -> None:
+    comparison = compared("tflite_ref", PADS.runtime)
+    assert keys_of(run_record(comparison)) <= set(KEYS)
+    arguments = ["compare", str(NETWORK), "--runtimes", "tflite_ref,tflite_opt", "--count", "40", "--json"]
+    result = runner.invoke(app, arguments)
+    record = json.loads(result.stdout)
+    assert result.exit_code == (0 if record["equal"] else 1)
+    assert [run["name"] for run in record["runtimes"]] == ["tflite_ref", "tflite_opt"]
+    assert record["samples"] == 42
+
+
+def test_exit_codes_and_text(tmp_path: Path) -> None:
+    pool = one_op("RELU", [T((1, 3), scale=0.5)], [T((1, 3), scale=0.5)])
+    refquant.save(pool, tmp_path / "relu.tflite")
+    np.savez(tmp_path / "x.npz", np.arange(15, dtype=np.int8).reshape(5, 3))
+    arguments = ["-i", str(tmp_path / "x.npz"), "--runtimes", "tflite_ref,tflite_opt"]
+    equal = runner.invoke(app, ["compare", str(tmp_path / "relu.tflite"), *arguments])
+    assert equal.exit_code == 0
+    assert "5 samples" in equal.stdout
+    differing = runner.invoke(app, ["compare", str(NETWORK), "--runtimes", "tflite_ref,tflite_opt", "--count", "60"])
+    assert differing.exit_code == 1
+    assert "upward rounding" in differing.stdout
+    with pytest.raises(InvalidInput):
+        runner.invoke(app, ["compare", str(NETWORK), "--runtimes", "tflite_ref,nothing"], catch_exceptions=False)
+
+
+def test_progress_ends_at_1() -> None:
+    seen: list[float] = []
+    compared("tflite_ref", "tflite_opt", "tflm", progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert run_comparison.compare_runs is refquant.compare_runs

@@ -1,0 +1,254 @@
+"""Which operators the XNNPACK delegate takes, what it then refuses, and what it makes of several operators at once."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import oracle
+import refquant
+from cases import CASES, ONLY
+from crosscheck import differing
+from graphs import Graphs, constant, floats
+from models import Case, T, one_op
+from oracle import Crashed, Rejected, litert
+from refquant.arithmetic.fused import fused_multiply_add_float32
+from refquant.errors import RefquantError, UnsupportedModel
+from refquant.model import write_model
+from refquant.model.graph import Model
+from refquant.program import prepare
+from refquant.runtimes import runtime_named
+
+MODELS = 3  # of each check
+XNNPACK = runtime_named("xnnpack")
+FULLY_CONNECTED = {"fused_activation_function": "NONE", "weights_format": "DEFAULT"}
+CONV_2D = {"padding": "VALID", "stride_h": 1, "stride_w": 1, "fused_activation_function": "NONE"}
+
+needs_oracle = pytest.mark.skipif(not oracle.INSTALLED, reason=oracle.MISSING)
+
+
+def delegates(model: Model) -> list[str]:
+    """What runs each operator: the delegate's name, or "" for the runtime's own kernels."""
+    return [getattr(step, "delegate", "") for step in prepare(model, XNNPACK).steps]
+
+
+def draw(name: str, number: int) -> Case:
+    generate = CASES.get(name) or ONLY["xnnpack"][name]
+    return generate(np.random.default_rng([zlib.crc32(name.encode()), 77, number]))
+
+
+def takes_some(name: str) -> bool:
+    assert XNNPACK.delegate is not None
+    return any(operator.name in XNNPACK.delegate.takes for operator in draw(name, 0).model.graph.operators)
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", list(filter(takes_some, {**CASES, **ONLY["xnnpack"]})))
+def test_takes_what_the_real_one_takes(name: str) -> None:
+    for number in range(MODELS):
+        case = draw(name, number)
+        try:
+            taken = any(delegates(case.model))
+        except RefquantError:
+            continue
+        try:
+            real = litert.operators(write_model(case.model), "AUTO")
+        except (Rejected, Crashed):
+            continue
+        assert ("DELEGATE" in real) == taken, f"model {number}"
+
+
+# What the delegate takes and then cannot run --------------------------------------------------------------------------
+
+
+def conv_2d(**changed: object) -> Model:
+    operands = {
+        "input": T((1, 2, 2, 1), "INT8", 0.5),
+        "filter": T(data=np.ones((2, 1, 1, 1), np.int8), scale=[0.25, 0.5]),
+        "bias": T(data=np.zeros(2, np.int32), scale=[0.125, 0.25]),
+        "output": T((1, 2, 2, 2), "INT8", 0.5),
+        **changed,
+    }
+    *inputs, output = operands.values()
+    return one_op("CONV_2D", inputs, [output], CONV_2D, 3)
+
+
+REFUSED = {
+    "a bias of one scale": (conv_2d(bias=T(data=np.zeros(2, np.int32), scale=0.125)), "it has 1 scales, but filter"),
+    "a multiplier of 256": (conv_2d(output=T((1, 2, 2, 2), "INT8", 2.0**-10)), "refuses multipliers of 256 and more"),
+    "a filter with a zero point": (
+        one_op(
+            "DEPTHWISE_CONV_2D",
+            [
+                T((1, 2, 2, 1), "INT8", 0.5),
+                T(data=np.ones((1, 1, 1, 1), np.int8), scale=0.5, zero_point=1, axis=3),
+                T(data=np.zeros(1, np.int32), scale=0.25),
+            ],
+            [T((1, 2, 2, 1), "INT8", 0.5)],
+            {**CONV_2D, "depth_multiplier": 1},
+            3,
+        ),
+        "it has a zero point that is not 0",
+    ),
+    "rows that are not whole": (
+        one_op(
+            "FULLY_CONNECTED",
+            [T((2, 3), "FLOAT32"), T(data=np.ones((1, 4), np.float32))],
+            [T((1, 1), "FLOAT32")],
+            FULLY_CONNECTED,
+        ),
+        "no whole number of rows of 4",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals_tell_why(what: str) -> None:
+    model, why = REFUSED[what]
+    with pytest.raises(UnsupportedModel, match=why) as error:
+        prepare(model, XNNPACK)
+    assert str(error.value).startswith("subgraph 0, operator 0")
+
+
+@needs_oracle
+@pytest.mark.parametrize("what", REFUSED)
+def test_the_real_one_refuses_the_same(what: str) -> None:
+    with pytest.raises(Rejected):
+        litert.operators(write_model(REFUSED[what][0]), "AUTO")
+
+
+# What counts as a constant --------------------------------------------------------------------------------------------
+
+
+def on_constants(op: str, constant: T, *operands: T) -> Model:
+    """FULLY_CONNECTED of float32 whose filter is computed from constants by `op`."""
+    tensors = {
+        "x": floats(2, 4),
+        "constant": constant,
+        **{f"operand{i}": operand for i, operand in enumerate(operands)},
+        "filter": floats(3, 4),
+        "y": floats(2, 3),
+    }
+    given_ = ("constant", *(f"operand{i}" for i in range(len(operands))))
+    operators = [(op, given_, ("filter",), {}), ("FULLY_CONNECTED", ("x", "filter"), ("y",), FULLY_CONNECTED)]
+    return Graphs().add(tensors, operators, ("x",), ("y",)).model()
+
+
+CODES = np.arange(12).reshape(3, 4)
+ON_CONSTANTS = {
+    "ABS": (on_constants("ABS", T(data=CODES.astype(np.float32))), False),
+    "RESHAPE": (
+        on_constants("RESHAPE", T(data=CODES.T.astype(np.float32)), T(data=np.array([3, 4], np.int32))),
+        False,
+    ),
+    "DEQUANTIZE uint8": (on_constants("DEQUANTIZE", T(data=CODES.astype(np.uint8), scale=0.5)), False),
+    "DEQUANTIZE int8": (on_constants("DEQUANTIZE", T(data=CODES.astype(np.int8), scale=0.5)), True),
+    "DEQUANTIZE float16": (on_constants("DEQUANTIZE", T(data=CODES.astype(np.float16))), True),
+}
+
+
+@pytest.mark.parametrize("name", ON_CONSTANTS)
+def test_only_dequantized_constants_are_constants_to_it(name: str) -> None:
+    model, taken = ON_CONSTANTS[name]
+    assert bool(delegates(model)[-1]) == taken
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", ON_CONSTANTS)
+def test_constants_as_in_the_real_one(name: str) -> None:
+    model, taken = ON_CONSTANTS[name]
+    operators = litert.operators(write_model(model), "AUTO", False)
+    x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+    assert operators.count("DELEGATE") == 1  # of one operator, or of both
+    output = model.graph.outputs[0]
+    want = litert.run(write_model(model), [[x]], "AUTO")[0][output]
+    if taken:
+        assert not differing(refquant.run(model, x, runtime="xnnpack")[0], want).any()
+
+
+# Several operators at once --------------------------------------------------------------------------------------------
+
+
+def alone_and_together(model: Model, sample: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(the real output if every tensor is kept, if the outputs are), the first of which is what is described."""
+    output = model.graph.outputs[0]
+    alone, together = (
+        litert.run(write_model(model), [sample], "AUTO", preserve)[0][output] for preserve in (True, False)
+    )
+    assert not differing(refquant.run(model, sample, runtime="xnnpack")[0], alone).any()
+    return alone, together
+
+
+@needs_oracle
+@pytest.mark.parametrize("zero_point", [0, 3])
+def test_dequantized_codes_that_meet_a_matrix(zero_point: int) -> None:
+    """DEQUANTIZE of a tensor that is computed, with zero point 0, is left out before BATCH_MATMUL of float32: the other
+    operand is quantized instead."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        "a": floats(4, 16),
+        "b": T((16, 8), "INT8", 0.02, zero_point),
+        "reals": floats(16, 8),
+        "y": floats(4, 8),
+    }
+    operators = [("DEQUANTIZE", ("b",), ("reals",), {}), ("BATCH_MATMUL", ("a", "reals"), ("y",), {})]
+    model = Graphs().add(tensors, operators, ("a", "b"), ("y",)).model()
+    sample = [rng.standard_normal((4, 16)).astype(np.float32), rng.integers(-128, 128, (16, 8)).astype(np.int8)]
+    alone, together = alone_and_together(model, sample)
+    assert differing(alone, together).any() == (zero_point == 0)
+
+
+@needs_oracle
+def test_squares_that_are_summed() -> None:
+    """The squares are not rounded before they are added."""
+    tensors = {"x": floats(64, 100), "squares": floats(64, 100), "axis": constant([1], np.int32), "y": floats(64)}
+    operators = [("SQUARE", ("x",), ("squares",), {}), ("SUM", ("squares", "axis"), ("y",), {"keep_dims": False})]
+    model = Graphs().add(tensors, operators, ("x",), ("y",)).model()
+    x = np.random.default_rng(0).standard_normal((64, 100)).astype(np.float32)
+    alone, together = alone_and_together(model, [x])
+    assert differing(alone, together).any()
+    assert np.allclose(alone, together, rtol=1e-6)
+
+
+@needs_oracle
+@pytest.mark.parametrize("activation", ["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
+@pytest.mark.parametrize("type", ["INT8", "UINT8"])
+def test_a_tensor_times_itself(type: str, activation: str) -> None:
+    """Is a square, which has a table; the product of two equal tensors is another one."""
+    rng, offset = np.random.default_rng(0), 128 if type == "UINT8" else 0
+    codes = np.arange(-128, 128) + offset
+    for _ in range(10):
+        scales, zero_points = rng.uniform(0.01, 0.2, 2), rng.integers(-128, 128, 2) + offset
+        x, y = (T((256,), type, float(np.float32(s)), int(z)) for s, z in zip(scales, zero_points, strict=True))
+        options = {"fused_activation_function": activation}
+        model = Graphs().add({"x": x, "y": y}, [("MUL", ("x", "x"), ("y",), options)], ("x",), ("y",)).model()
+        alone_and_together(model, [codes.astype(type.lower())])
+
+
+# The fused multiply-add -----------------------------------------------------------------------------------------------
+
+LEAST, GREATEST = 2.0**-126, float(np.finfo(np.float32).max)
+normal = st.floats(width=32, allow_nan=False, allow_infinity=False).filter(lambda x: x == 0 or abs(x) >= LEAST)
+few_bits = st.builds(lambda m, e: float(np.float32(m * 2.0**e)), st.integers(-64, 64), st.integers(-40, 20))
+
+
+@given(normal | few_bits, normal | few_bits, normal | few_bits)
+def test_fused_multiply_add_rounds_once(a: float, b: float, c: float) -> None:
+    got = float(fused_multiply_add_float32(np.float32(a), np.float32(b), np.float32(c)))
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if abs(exact) >= Fraction(GREATEST):
+        return
+    if abs(exact) < Fraction(LEAST) * (1 - Fraction(1, 2**25)):
+        assert got == 0
+        return
+    unit = Fraction(2) ** (math.frexp(float(abs(exact)))[1] - 24)
+    steps = exact / unit
+    assert abs(Fraction(got) / unit - steps) <= Fraction(1, 2)
+    if abs(steps - round(steps)) == Fraction(1, 2):
+        assert Fraction(got) / unit == round(steps)  # round() takes half-way values to even

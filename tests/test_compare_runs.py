@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import refquant
 from graphs import binary, floats, loop
 from models import T, one_op
 from refquant.arithmetic.requantize import UPWARD_ROUNDING
-from refquant.cli import app
+from refquant.cli import app, comparing_runs
 from refquant.compare import arithmetic_search, real_runtimes, run_comparison, run_tallies
 from refquant.compare.arithmetic_search import Observation, search
 from refquant.compare.differences import Difference, difference, ulps_between
@@ -298,6 +300,11 @@ def test_the_error_against_the_float_model_is_split() -> None:
         compared("tflite_ref", "tflite_opt", float_model=MODELS / "mnist_float.tflite", count=1)
 
 
+def test_runtimes_without_a_name_have_no_split() -> None:
+    runtimes = [replace(TFLITE_REF, name=name) for name in ("one", "other")]
+    assert compared(*runtimes, float_model=MODELS / "digits_ds_float.tflite", count=0).splits == ()
+
+
 # runtimes that do not run
 
 
@@ -336,6 +343,31 @@ def test_a_missing_package_is_one_line_that_names_the_extra(monkeypatch: pytest.
             compared("tflite_ref", name)
 
 
+def test_a_package_of_another_name_tells_its_version() -> None:
+    package = real_runtimes.PACKAGES["litert:default"]
+    assert replace(package, module="numpy", name="numpy-nightly").version == f"numpy {np.__version__}"
+    assert replace(package, module="none", name="none").version == "none of unknown version"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"count": -1}, "count and seed are 0 or more"),
+        ({"count": 10**30}, "more than 1 GiB; draw fewer"),
+        ({"runtimes": "tflite_ref"}, "runtimes is a list of names"),
+    ],
+)
+def test_what_cannot_be_asked_for(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidInput, match=text):
+        refquant.compare_runs(NETWORK, **options)
+
+
+def test_a_timeout_is_a_number_above_0() -> None:
+    for timeout in (0, -1, float("nan")):
+        with pytest.raises(InvalidInput, match="the timeout is a number of seconds above 0"):
+            real_runtimes.run_jobs("litert:default", [], timeout)
+
+
 CHILDREN = {
     "crashed": "import os; os.abort()",
     "silent": "import time; time.sleep(60)",
@@ -355,6 +387,7 @@ def test_a_real_runtime_that_fails_is_told_and_the_others_go_on(kind: str, monke
     comparison = compared("tflite_ref", "litert:default", "tflite_opt", timeout=0.5, count=1)
     told = {"crashed": "SIGABRT", "silent": "said nothing for 0.5 seconds", "refused": "no such operator"}
     assert told[kind] in comparison.runtimes[1].error
+    assert "litert:default" not in comparison.runtimes[1].error  # the name stands before it, once
     assert comparison.runtimes[1].real
     assert [run.name for run in comparison.others] == ["tflite_opt"]
 
@@ -392,6 +425,35 @@ def test_exit_codes_and_text(tmp_path: Path) -> None:
     assert "upward rounding" in differing.stdout
     with pytest.raises(InvalidInput):
         runner.invoke(app, ["compare", str(NETWORK), "--runtimes", "tflite_ref,nothing"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_runtimes_that_agree_share_a_row(width: int) -> None:
+    wrong = [with_values(name, {"CONV_2D.requantizer": UPWARD_ROUNDING}) for name in ("one", "other", "third")]
+    comparison = compared("tflite_ref", *wrong, "tflm", count=20)
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    comparing_runs._print(comparison, False, console)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].startswith("one, other and third differ from tflite_ref in up to ")
+    assert "tflm equals tflite_ref everywhere" in " ".join(lines)
+    assert all(len(line) <= width for line in lines)
+    head, *rows = (line for line in lines if "│" in line or "┃ operator" in line)
+    assert ("first element" in head) == (width >= comparing_runs.WIDEST)
+    told = [row for row in comparison.operators if comparing_runs._differs(row.runs[0])]
+    assert sum(" elements" in row for row in rows) == len(told) > 0
+    assert sum("upward" in row for row in rows) == sum(row.runs[0].differs for row in comparison.operators)
+
+
+def test_names_in_files_are_printed_as_they_are_and_harmless() -> None:
+    name = "[bold]x[/bold]\x1b[31m\n\0\\"
+    axes = T(data=np.array([1], np.int32), name=name)
+    tensors = [T((1, 9), scale=0.5, name=name)], [T((1, 1), scale=0.5, name=name)]
+    model = one_op("SUM", [*tensors[0], axes], tensors[1], {"keep_dims": True})
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+    comparing_runs._print(compared("tflite_ref", "tflite_opt", model=model), True, console)
+    text = console.file.getvalue()
+    assert "[bold]x[/bold]" in text
+    assert not {"\x1b", "\0"} & {*text}
 
 
 def test_progress_ends_at_1() -> None:

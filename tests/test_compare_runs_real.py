@@ -76,6 +76,15 @@ def test_what_a_runtime_computes_before_a_run_is_not_looked_at() -> None:
     assert all(row.runs[0].cause.largest < 1e-4 for row in comparison.operators if row.op == "CONV_2D")
 
 
+def test_outputs_without_elements_are_equal() -> None:
+    """LiteRT gives such a tensor no memory that could be read."""
+    fill = one_op("FILL", [T((1,), "INT32"), T((), "FLOAT32")], [T((0,), "FLOAT32")])
+    inputs = [np.array([0], np.int32), np.float32(2)]
+    comparison = refquant.compare_runs(fill, inputs, ["tflite_ref", "litert:reference"])
+    assert comparison.equal
+    assert comparison.operators[0].runs[0].cause.elements == 0
+
+
 def test_a_crash_costs_one_job() -> None:
     """512 equal values end the process in SOFTMAX: see errata, softmax-8bit-flat-rows."""
     flat = one_op("SOFTMAX", [T((1, 512), scale=1.0)], [T((1, 512), scale=1 / 256, zero_point=-128)], {"beta": 1.0})

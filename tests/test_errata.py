@@ -66,7 +66,7 @@ def equal(a: Runs | None, b: Runs | None) -> bool:
 @pytest.mark.parametrize("key", ENTRIES)
 def test_the_model_shows_the_erratum(key: str) -> None:
     entry = ENTRIES[key]
-    assert sound(key) is not None
+    assert sound(key) is not None or entry["answers"][entry["sound"]].startswith("refused")
     assert not equal(answered(key, entry["faulty"]), sound(key))
     erratum = BY_KEY[key]
     assert DESCRIBED.get(entry["faulty"], "xnnpack") in erratum.runtime.split(", ")

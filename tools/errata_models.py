@@ -370,6 +370,47 @@ EXAMPLES: Mapping[str, Example] = {
         right=(np.array([[True, True]]),),
         unstable=(REFERENCE, OPTIMIZED, DEFAULT),
     ),
+    "fully-connected-remainder": Example(
+        one_op(
+            "FULLY_CONNECTED",
+            [T((1, 3), "INT8", 1.0), T(data=i8([1, 1]), scale=1.0), T(data=i32(0), scale=1.0)],
+            [T((1, 1), "INT8", 1.0)],
+            {},
+            4,
+        ),
+        ((i8([1, 2, 3]),),),
+        REFERENCE,
+        DEFAULT,
+    ),
+    "transpose-repeated-axis": Example(
+        one_op("TRANSPOSE", [T((2, 2), "INT8", 1.0), T(data=i32(0, 0))], [T((2, 2), "INT8", 1.0)], {}),
+        ((i8([1, 2], [3, 4]),),),
+        REFERENCE,
+        DEFAULT,
+        unstable=(REFERENCE, OPTIMIZED, MICRO),
+    ),
+    "elu-not-registered": Example(
+        one_op("ELU", [T((1, 1), "FLOAT32")], [T((1, 1), "FLOAT32")], {}), ((f32([-1]),),), REFERENCE, OPTIMIZED
+    ),
+    "svdf-int8-state": Example(
+        one_op(
+            "SVDF",
+            [
+                T((1, 2), "INT8", 1.0),
+                T(data=i8([1, 2]), scale=1.0),
+                T(data=i8([1, 1]), scale=1.0),
+                T(data=i32(0), scale=1.0),
+                T((1, 2), "INT8", 1.0, variable=True),
+            ],
+            [T((1, 1), "INT8", 1.0)],
+            {"rank": 1, "fused_activation_function": "RELU"},
+            3,
+        ),
+        ((i8([1, 2]),),),
+        REFERENCE,
+        MICRO,
+        unstable=(REFERENCE, OPTIMIZED, DEFAULT),
+    ),
     "reverse-empty": Example(
         one_op("REVERSE_V2", [T((1, 2), "INT8", 1.0), T(data=np.zeros(0, np.int32))], [T((1, 2), "INT8", 1.0)], {}, 3),
         ((i8([1, 2]),),),

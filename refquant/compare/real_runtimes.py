@@ -49,10 +49,11 @@ class Package:
     @property
     def version(self) -> str:
         """Package and version; that of a package of another name that brings the module, "-nightly" for one."""
-        for name in (self.name, *importlib.metadata.packages_distributions().get(self.module, ())):
-            with suppress(importlib.metadata.PackageNotFoundError):
-                return f"{name} {importlib.metadata.version(name)}"
-        return f"{self.name} of unknown version"
+        try:
+            return f"{self.name} {importlib.metadata.version(self.name)}"
+        except importlib.metadata.PackageNotFoundError:
+            names = importlib.metadata.packages_distributions().get(self.module, ())
+        return f"{names[0]} {importlib.metadata.version(names[0])}" if names else f"{self.name} of unknown version"
 
 
 PACKAGES: Mapping[str, Package] = {
@@ -127,9 +128,9 @@ def run_jobs(
 
     progress: called with how many are done. Errors: InvalidInput, as package_of has them, or for such a timeout.
     """
-    package = package_of(name)
     if not timeout > 0:
         raise InvalidInput(f"the timeout is a number of seconds above 0, not {timeout:g}")
+    package = package_of(name)
     results: list[Ran | Failed] = []
 
     def add(result: Ran | Failed) -> None:

@@ -109,12 +109,13 @@ class Scene:
         if any(tensor.is_variable for tensor in graph.tensors) or any(o.name in CONTROL for o in graph.operators):
             return 0
         computed = {index for operator in graph.operators for index in operator.outputs if index >= 0}
-        programs = [side.program for side in self.sides if isinstance(side, Described)]
-        if programs and not any(computed <= program.shapes.keys() for program in programs):
+        known = [side.program.shapes for side in self.sides if isinstance(side, Described)]
+        shapes = next((shapes for shapes in known if computed <= shapes.keys()), None)
+        if known and shapes is None:
             return 1  # shapes depend on data
         sizes = (
-            math.prod(graph.tensors[index].shape) * graph.tensors[index].dtype.itemsize
-            for index in computed
+            math.prod((shapes or {}).get(index, graph.tensors[index].shape)) * graph.tensors[index].dtype.itemsize
+            for index in computed | set(graph.inputs)
             if graph.tensors[index].type in DTYPES
         )
         return max(1, BLOCK_BYTES // max(sum(sizes), 1))

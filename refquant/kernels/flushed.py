@@ -39,22 +39,27 @@ def binary_params(node: Node) -> binary.PlainParams:
 def extremum_params(node: Node) -> binary.PlainParams:
     """Decodes MAXIMUM or MINIMUM on float32: of equal ones, and with a NaN, the second in XNNPACK's order.
 
-    A constant of one element becomes a bound: it comes first, and -0.0 is 0.0. Else the inputs change places where the
-    first one is repeated along the last axis. Errors: InvalidModel.
-    Source: google/XNNPACK, src/subgraph.c, optimize_common_subgraphs_min_max_to_clamp;
+    A constant of one element becomes a bound: it comes first, and -0.0 is 0.0; one that bounds nothing leaves a copy.
+    Else the inputs change places where the first one is repeated along the last axis. Errors: InvalidModel.
+    Source: google/XNNPACK, src/subgraph.c, optimize_common_subgraphs_min_max_to_clamp, …_spurious_clamps;
     src/operators/binary-elementwise-nd.c, xnn_reshape_binary_elementwise_nd.
     """
     params = binary_params(node)
     a, b = node.input(0), node.input(1)
     if _is_bound(b) and len(b.shape) <= len(a.shape):
-        return replace(params, function=partial(_bounded_by_second, params.function))
+        return replace(params, function=_first if _bounds_nothing(node, b) else partial(_by_second, params.function))
     if _is_bound(a) and not _is_bound(b) and len(a.shape) <= len(b.shape):
-        return replace(params, function=partial(_bounded_by_first, params.function))
+        return replace(params, function=_second if _bounds_nothing(node, a) else partial(_by_first, params.function))
     return replace(params, function=partial(_reversed, params.function)) if _first_repeats(a.shape, b.shape) else params
 
 
 def _is_bound(operand: Operand) -> bool:
     return operand.value is not None and operand.value.size == 1
+
+
+def _bounds_nothing(node: Node, operand: Operand) -> bool:
+    """Whether the constant is an infinity that no number is beyond."""
+    return operand.value is not None and bool(operand.value == (np.inf if node.op == "MINIMUM" else -np.inf))
 
 
 def _first_repeats(a: Shape, b: Shape) -> bool:
@@ -63,12 +68,20 @@ def _first_repeats(a: Shape, b: Shape) -> bool:
     return next((first == 1 for first, second in sizes if (first, second) != (1, 1)), True)
 
 
-def _bounded_by_first(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
+def _by_first(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
     return function(a + np.float32(0), b)
 
 
-def _bounded_by_second(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
+def _by_second(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
     return function(b + np.float32(0), a)
+
+
+def _first(a: Array, b: Array) -> Array:
+    return a
+
+
+def _second(a: Array, b: Array) -> Array:
+    return b
 
 
 def _reversed(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:

@@ -200,6 +200,8 @@ def extreme_of_two(op: str) -> Generator:
         operands, values = [], []
         for number, shape in enumerate(pair if rng.integers(2) else pair[::-1]):
             x = special_values(rng, shape)
+            if constant == number and x.size == 1 and rng.integers(2):
+                x = np.full(shape, rng.choice([np.inf, -np.inf]), np.float32)
             operands.append(T(data=x) if constant == number else T(shape, "FLOAT32"))
             values += [] if constant == number else [x]
         return case(rng, op, operands, [T(np.broadcast_shapes(*pair), "FLOAT32")], {}, [values])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,23 +107,32 @@ def cells(evidence: Evidence, op: str) -> dict[str, tuple[KernelEvidence, ...]]:
     }
 
 
-def cell_text(kernels: Iterable[KernelEvidence]) -> str:
-    """One cell of the table, "" without evidence.
+def types_of(found: Mapping[str, Iterable[KernelEvidence]]) -> list[str]:
+    """The types in which any runtime's kernels of an op were measured."""
+    return sorted({kernel.type for kernels in found.values() for kernel in kernels if kernel.models or kernel.near})
 
-    "0 of 12,345 in INT8, UINT8; FLOAT32: 12 of 345 differ, at most by 1e-07 of the largest value".
+
+def cell_text(kernels: Iterable[KernelEvidence], types: Sequence[str]) -> str:
+    """One cell of the table, "" without evidence; `types`: those of the whole row.
+
+    "= 12,345": so many elements, all equal, in every type of the row; "= 12,345 without INT16; inexact: FLOAT32".
     """
     kernels = tuple(kernels)
     equal = [kernel for kernel in kernels if kernel.models and not kernel.differing]
+    inexact = dict.fromkeys(kernel.type for kernel in kernels if kernel.near is not None)
     texts = []
     if equal:
-        elements = sum(kernel.elements for kernel in equal)
-        texts.append(f"0 of {elements:,} in {', '.join(dict.fromkeys(kernel.type for kernel in equal))}")
-    for kernel in kernels:
-        name = kernel.kernel.partition(" ")[2]
-        if kernel.differing:
-            texts.append(f"{name}: {kernel.differing:,} of {kernel.elements:,} differ")
-        if kernel.near is not None:
-            texts.append(f"{name}: {near_text(kernel.near)}")
+        have = [type for type in types if type in {kernel.type for kernel in equal}]
+        lacking = [type for type in types if type not in have and type not in inexact]
+        some = f" without {', '.join(lacking)}" if len(lacking) < len(have) else f" in {', '.join(have)}"
+        texts.append(f"= {sum(kernel.elements for kernel in equal):,}{some if lacking else ''}")
+    texts += [
+        f"{kernel.kernel.partition(' ')[2]}: {kernel.differing:,} of {kernel.elements:,} differ"
+        for kernel in kernels
+        if kernel.differing
+    ]
+    if inexact:
+        texts.append(f"inexact: {', '.join(inexact)}")
     return "; ".join(texts)
 
 

@@ -30,7 +30,7 @@ from refquant.arithmetic.float_functions import (
     sigmoid,
     sqrtf,
 )
-from refquant.arithmetic.fused import fused_multiply_add
+from refquant.arithmetic.fused_multiply_add import fused_multiply_add
 
 LIBM_NAMES = ("expf", "logf", "expm1f", "tanhf", "erff", "erfcf", "sqrtf", "sinf", "cosf")
 LIBM_PAIRS = {"powf": power.powf, "atan2f": trigonometry.atan2f}

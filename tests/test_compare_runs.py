@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import refquant
 from graphs import binary, floats, loop
 from models import T, one_op
-from refquant.arithmetic.requantize import UPWARD_ROUNDING
+from refquant.arithmetic.requantize import FLOAT32_EVEN, UPWARD_ROUNDING
 from refquant.cli import app, comparing_runs
 from refquant.compare import arithmetic_search, real_runtimes, run_comparison, run_tallies
 from refquant.compare.arithmetic_search import Observation, search
@@ -27,11 +27,24 @@ from refquant.compare.run_records import KEYS, run_record
 from refquant.compare.run_sides import Described
 from refquant.compare.runs import RunComparison
 from refquant.errors import InvalidInput, UnsupportedModel
+from refquant.kernels import convolution
+from refquant.model.graph import Model
 from refquant.program import Value, execute, prepare
+from refquant.report.words import verdict
 from refquant.runtimes import RUNTIMES
 from refquant.runtimes.runtime import Runtime
 from refquant.runtimes.tflite_ref import TFLITE_REF
-from wrong_runtimes import DEVICES, EVEN, NETWORK, TRUNCATING, Device, shifted_scales, with_kernel, with_values
+from wrong_runtimes import (
+    DEVICES,
+    EVEN,
+    HALF_WAY,
+    NETWORK,
+    TRUNCATING,
+    Device,
+    shifted_scales,
+    with_kernel,
+    with_values,
+)
 
 PADS = next(device for device in DEVICES if device.runtime.name == "pads_with_0")
 MODELS = Path(__file__).resolve().parents[1] / "golden" / "models"
@@ -203,16 +216,18 @@ def test_a_wrong_runtime_is_located_to_its_operator_and_element(device: Device) 
         assert all({0, 7} & {*element.index[1:3]} for element in row.runs[0].cause.worst)  # the edge of the image
 
 
+def without_its_own_description(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that is handed over is as unknown to the search as a real device."""
+    every = run_tallies.Scene.programs.fget
+    described = property(lambda scene: {name: p for name, p in every(scene).items() if name in RUNTIMES})
+    monkeypatch.setattr(run_tallies.Scene, "programs", described)
+
+
 @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.runtime.name)
 def test_a_mistake_that_nothing_described_makes_is_located_and_not_explained(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = run_tallies.Scene.programs.fget
-    monkeypatch.setattr(
-        run_tallies.Scene,
-        "programs",
-        property(lambda scene: {name: p for name, p in described(scene).items() if name in RUNTIMES}),
-    )
+    without_its_own_description(monkeypatch)
     comparison = compared("tflite_ref", device.runtime, model=device.model)
     located(device, comparison)
     words = {cause.words for cause in comparison.runtimes[1].causes}
@@ -250,6 +265,24 @@ def test_the_arithmetic_of_an_unknown_device_is_found() -> None:
     assert str(explanation) == f"equal to upward rounding in {count} of {count} elements"
 
 
+@pytest.mark.parametrize("first", [1, -1])
+def test_what_explains_later_samples_only_is_no_explanation(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(params: Any, arrays: Any) -> Any:
+        requantizer = UPWARD_ROUNDING if arrays[0].flat[0] < 0 else FLOAT32_EVEN
+        scales = requantizer.prepare(0.25, "")  # 1.0 * 0.5 / 2.0
+        stage = replace(params.stage, requantizer=requantizer, record=scales)
+        return convolution.conv_2d(replace(params, stage=stage, weights=None), arrays)
+
+    (array,) = (a[:, 0] for a in drawn_samples(refquant.load(HALF_WAY), 20, 5).values())
+    array = array[np.argsort(first * array.reshape(len(array), -1)[:, 0].astype(int))]
+    monkeypatch.setattr(run_tallies, "BLOCK_BYTES", 1)
+    without_its_own_description(monkeypatch)
+    comparison = compared("tflite_ref", with_kernel("two_minds", "CONV_2D", run), model=HALF_WAY, inputs=array)
+    run_of_it = comparison.operators[0].runs[0]
+    assert run_of_it.differs
+    assert run_of_it.explained is None
+
+
 def test_what_no_described_arithmetic_explains_is_told_with_its_count() -> None:
     observation, programs = observed(with_values("unknown", {"CONV_2D.requantizer": TRUNCATING}), "CONV_2D")
     found = search(observation, "tflite_ref", programs, "")
@@ -264,10 +297,14 @@ def test_every_requantizer_is_searched() -> None:
     assert {"double rounding", "upward rounding", "float64 round, half away from zero"} <= names
 
 
+def sum_of_int8(name: str = "") -> Model:
+    axes = T(data=np.array([1], np.int32), name=name)
+    tensors = T((1, 9), scale=0.5, name=name), T((1, 1), scale=0.5, name=name)
+    return one_op("SUM", [tensors[0], axes], [tensors[1]], {"keep_dims": True})
+
+
 def test_a_difference_that_is_known_names_its_erratum() -> None:
-    axes = T(data=np.array([1], np.int32))
-    model = one_op("SUM", [T((1, 9), scale=0.5), axes], [T((1, 1), scale=0.5)], {"keep_dims": True})
-    comparison = compared("tflite_ref", "tflite_opt", model=model)
+    comparison = compared("tflite_ref", "tflite_opt", model=sum_of_int8())
     assert "sum-int8-read-as-uint8" in [erratum.key for erratum in comparison.operators[0].runs[0].errata]
     rounding = compared("tflite_ref", "tflite_opt", count=40)
     assert any(run.differs for row in rounding.operators for run in row.runs)
@@ -371,6 +408,8 @@ def test_a_timeout_is_a_number_above_0() -> None:
 CHILDREN = {
     "crashed": "import os; os.abort()",
     "silent": "import time; time.sleep(60)",
+    "closed": "import os, time; os.close(1); time.sleep(60)",
+    "garbled": "import sys; sys.stdout.buffer.write(bytes([3, *[0] * 7]) + b'abc')",
     "refused": (
         "import pickle, struct, sys; d = pickle.dumps(('refused', 'no such operator', 0));"
         "[sys.stdout.buffer.write(struct.pack('<Q', len(d)) + d) for _ in range(2)]; sys.stdout.flush();"
@@ -382,10 +421,17 @@ CHILDREN = {
 @pytest.mark.parametrize("kind", CHILDREN)
 def test_a_real_runtime_that_fails_is_told_and_the_others_go_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real_runtimes, "START", CHILDREN[kind])
+    monkeypatch.setattr(real_runtimes, "PARTING", 0.2 if kind == "closed" else real_runtimes.PARTING)
     package = replace(real_runtimes.PACKAGES["litert:default"], module="numpy", name="numpy")
     monkeypatch.setattr(real_runtimes, "PACKAGES", {"litert:default": package})
     comparison = compared("tflite_ref", "litert:default", "tflite_opt", timeout=0.5, count=1)
-    told = {"crashed": "SIGABRT", "silent": "said nothing for 0.5 seconds", "refused": "no such operator"}
+    told = {
+        "crashed": "SIGABRT",
+        "silent": "said nothing for 0.5 seconds",
+        "closed": "closed its output and was ended",
+        "garbled": "exit code 0",
+        "refused": "no such operator",
+    }
     assert told[kind] in comparison.runtimes[1].error
     assert "litert:default" not in comparison.runtimes[1].error  # the name stands before it, once
     assert comparison.runtimes[1].real
@@ -402,8 +448,10 @@ def keys_of(value: Any) -> set[str]:
 
 
 def test_json_has_every_figure_and_only_known_keys() -> None:
-    comparison = compared("tflite_ref", PADS.runtime)
-    assert keys_of(run_record(comparison)) <= set(KEYS)
+    float_model = MODELS / "digits_ds_float.tflite"
+    network = compared("tflite_ref", PADS.runtime, "tflite_opt", float_model=float_model, count=0)
+    known = compared("tflite_ref", "tflite_opt", model=sum_of_int8())  # its difference has errata
+    assert keys_of(run_record(network)) | keys_of(run_record(known)) == set(KEYS)
     arguments = ["compare", str(NETWORK), "--runtimes", "tflite_ref,tflite_opt", "--count", "40", "--json"]
     result = runner.invoke(app, arguments)
     record = json.loads(result.stdout)
@@ -445,15 +493,20 @@ def test_runtimes_that_agree_share_a_row(width: int) -> None:
 
 
 def test_names_in_files_are_printed_as_they_are_and_harmless() -> None:
-    name = "[bold]x[/bold]\x1b[31m\n\0\\"
-    axes = T(data=np.array([1], np.int32), name=name)
-    tensors = [T((1, 9), scale=0.5, name=name)], [T((1, 1), scale=0.5, name=name)]
-    model = one_op("SUM", [*tensors[0], axes], tensors[1], {"keep_dims": True})
+    model = sum_of_int8("[bold]x[/bold]\x1b[31m\n\0\\")
     console = Console(file=io.StringIO(), width=200, highlight=False)
     comparing_runs._print(compared("tflite_ref", "tflite_opt", model=model), True, console)
     text = console.file.getvalue()
     assert "[bold]x[/bold]" in text
     assert not {"\x1b", "\0"} & {*text}
+
+
+def test_what_was_not_compared_is_not_called_equal() -> None:
+    comparison = compared("tflite_ref", replace(TFLITE_REF, name="same"), count=0)
+    assert verdict(comparison) == "tflite_ref and same give the same in every element of every operator."
+    first, *rest = comparison.operators
+    hidden = replace(first, runs=(replace(first.runs[0], cause=None, error="not shown"),))
+    assert "in every element that can be compared." in verdict(replace(comparison, operators=(hidden, *rest)))
 
 
 def test_progress_ends_at_1() -> None:

@@ -18,7 +18,7 @@ from crosscheck import differing
 from graphs import Graphs, constant, floats
 from models import Case, T, one_op
 from oracle import Crashed, Rejected, litert
-from refquant.arithmetic.fused import fused_multiply_add_float32
+from refquant.arithmetic.fused_multiply_add import fused_multiply_add_float32
 from refquant.errors import RefquantError, UnsupportedModel
 from refquant.model import write_model
 from refquant.model.graph import Model

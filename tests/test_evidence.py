@@ -12,7 +12,7 @@ import pytest
 from cases import CASES, ONLY
 from cases.coverage import kernels_of, op_of
 from refquant import cli
-from refquant.evidence import KernelEvidence, NearEvidence, cell_text, cells, read_evidence
+from refquant.evidence import KernelEvidence, NearEvidence, cell_text, cells, near_text, read_evidence, types_of
 from refquant.runtimes import RUNTIMES
 from refquant.runtimes.difference import difference
 from test_real_models import INT8_MODELS
@@ -62,14 +62,18 @@ def test_only_floats_are_called_inexact(name: str) -> None:
 
 
 def test_a_cell_without_evidence_is_blank() -> None:
-    assert cell_text(()) == ""
-    assert cell_text((KernelEvidence("ADD INT8", 0, 0, 0, refused=9),)) == ""
+    types = ["FLOAT32", "INT8"]
+    assert cell_text((), types) == ""
+    assert cell_text((KernelEvidence("ADD INT8", 0, 0, 0, refused=9),), types) == ""
     equal = KernelEvidence("ADD INT8", 2, 1234, 0)
     near = NearEvidence(2, 10, 4, {"ulps": 3, "absolute": 0.5, "relative": 1.2e-7, "not_finite": 0}, "sums")
-    assert cell_text((equal,)) == "0 of 1,234 in INT8"
-    assert cell_text((equal, KernelEvidence("ADD FLOAT32", 0, 0, 0, near=near))) == (
-        "0 of 1,234 in INT8; FLOAT32: 4 of 10 differ, at most by 1.2e-07 of the largest value"
-    )
+    assert cell_text((equal,), ["INT8"]) == "= 1,234"
+    assert cell_text((equal,), types) == "= 1,234 in INT8"
+    inexact = KernelEvidence("ADD FLOAT32", 0, 0, 0, near=near)
+    assert cell_text((equal, inexact), types) == "= 1,234; inexact: FLOAT32"
+    assert types_of({"tflm": (equal, inexact, KernelEvidence("ADD INT16", 0, 0, 0, refused=9))}) == types
+    assert cell_text((KernelEvidence("ADD INT8", 2, 9, 3),), ["INT8"]) == "INT8: 3 of 9 differ"
+    assert near_text(near) == "4 of 10 differ, at most by 1.2e-07 of the largest value"
     assert set(cells(EVIDENCE, "CONV_2D")) == set(EVIDENCE.runtimes)
 
 
@@ -111,7 +115,14 @@ def test_the_verb_shows_runtimes_and_evidence(
     assert called(monkeypatch) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in RUNTIMES)
-    assert "upward rounding" in text
+    assert "tflite_ref with" in text
+    assert max(map(len, text.splitlines()[:10])) <= 80
+    assert called(monkeypatch, "xnnpack") == 0
+    text = capsys.readouterr().out
+    assert "float32, half to even" in text
+    assert "inexact" in text
+    assert called(monkeypatch, "tflm", "--evidence") == 0
+    assert "SVDF" in capsys.readouterr().out
     assert called(monkeypatch, "tflite_opt", "--op", "CONV_2D") == 0
     assert "FLOAT32xINT8 per channel" in capsys.readouterr().out
     assert called(monkeypatch, "--json") == 0

@@ -16,8 +16,8 @@ from refquant.arithmetic.affine import steps_by_inverse
 from refquant.arithmetic.flushing import add_flushed, flush_denormals, larger, sums_stay_normal
 from refquant.errors import UnsupportedModel
 from refquant.kernels.activation import activation_range, activation_range_of_sums
-from refquant.kernels.flushed_windows import reduce_max, softmax
 from refquant.kernels.reduction import ReductionParams
+from refquant.kernels.xnnpack_float_windows import reduce_max, softmax
 from refquant.model.graph import Model
 from refquant.program import Value, execute, prepare
 from refquant.runtimes import runtime_named

@@ -17,7 +17,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 # run from the repository, installed or not
 from refquant.errata import CONVERTER_ERRATA, ERRATA, Erratum  # noqa: E402
-from refquant.evidence import cell_text, cells, read_evidence  # noqa: E402
+from refquant.evidence import cell_text, cells, read_evidence, types_of  # noqa: E402
 from refquant.runtimes import RUNTIMES  # noqa: E402
 
 README = REPOSITORY / "README.md"
@@ -232,16 +232,38 @@ def runtimes() -> str:
         sums = [sum(getattr(kernel, key) for kernel in exact) for key in ("models", "elements", "differing")]
         near = sum(kernel.near is not None for kernel in found.kernels)
         rows.append([f"`{name}`", str(runtime.oracle), len(exact), *sums, near])
-    header = ["runtime", "the real one", "kernels called equal", "random one-operator models", "elements compared"]
-    return _table([*header, "differing", "kernels only near, wholly or in part"], rows)
+    header = ["runtime", "the real one", "cases called equal", "random one-operator models", "elements compared"]
+    return _table([*header, "differing", "cases inexact, wholly or in part"], rows)
 
 
 def evidence() -> str:
-    """Differing elements of random one-operator models: a line an operator, a column a runtime."""
+    """How many elements of random one-operator models are equal: a line an operator, a column a runtime."""
     measured = read_evidence()
-    ops = sorted({kernel.op for found in measured.runtimes.values() for kernel in found.kernels})
-    rows = [[op, *(cell_text(found) for found in cells(measured, op).values())] for op in ops]
-    return _table(["op", *(f"`{name}`" for name in measured.runtimes)], rows)
+    rows = []
+    for op in sorted({kernel.op for found in measured.runtimes.values() for kernel in found.kernels}):
+        found = cells(measured, op)
+        types = types_of(found)
+        rows.append([op, ", ".join(types), *(cell_text(kernels, types) for kernels in found.values())])
+    return _table(["op", "types", *(f"`{name}`" for name in measured.runtimes)], rows)
+
+
+def inexact() -> str:
+    """The kernels that are not called equal: how many elements differ, how far, and why."""
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for name, found in read_evidence().runtimes.items():
+        for kernel in found.kernels:
+            if kernel.near is not None:
+                near, distance = kernel.near, kernel.near.distance
+                counts = f"{near.differing:,} of {near.elements:,}", _power(distance["relative"])
+                row = (kernel.kernel, *counts, int(distance["not_finite"]), near.why)
+                alike.setdefault(row, []).append(f"`{name}`")
+    rows = sorted([str(row[0]), ", ".join(names), *row[1:]] for row, names in alike.items())
+    head = ["op and type", "runtime", "elements that differ", "farthest, of the tensor's largest value"]
+    return _table([*head, "by an infinity or a NaN", "why"], rows)
+
+
+def _power(number: float) -> str:
+    return f"{number:.1e}" if number else "0"
 
 
 def public_models() -> str:
@@ -355,6 +377,7 @@ TABLES = {
     "models": models,
     "runtimes": runtimes,
     "runtime evidence": evidence,
+    "inexact": inexact,
     "runtime models": public_models,
     "converter": converter,
     "mnist": mnist,

@@ -224,7 +224,8 @@ def float32_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
     factors = spread(real, repeats, np.float32)
 
     def block(x: NDArray[Any]) -> NDArray[Any]:
-        x *= head(factors, x.size)
+        with np.errstate(over="ignore"):
+            x *= head(factors, x.size)
         np.rint(x, out=x)
         return np.asarray(np.clip(x, -(2.0**30), 2.0**30).astype(np.int32))
 

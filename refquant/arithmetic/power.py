@@ -26,7 +26,7 @@ from refquant.arithmetic.float_functions import (
     float64s,
     two_to_the,
 )
-from refquant.arithmetic.fused import fused_multiply_add
+from refquant.arithmetic.fused_multiply_add import fused_multiply_add
 
 # log2 of the middles of the 16 intervals of LOG_INVERSES, and log2(1 + r) near A4 r + A3 r^2 + ... + A0 r^5
 _LOG2_C = float64s(

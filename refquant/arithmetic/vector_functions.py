@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arithmetic.flushing import Float32, flush_denormals, larger, smaller
-from refquant.arithmetic.fused import fused_multiply_add_float32 as fma
+from refquant.arithmetic.fused_multiply_add import fused_multiply_add_float32 as fma
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 

@@ -46,7 +46,7 @@ def diff(
     show_all: AllFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare parameters and constants of two models, slot by slot; exit code 1 if they differ."""
+    """Compare parameters and constants of two models. Slot by slot; exit code 1 if they differ."""
     a, b = refquant.load(first), refquant.load(second)
     original = None if float_model is None else refquant.load(float_model)
     total = sum(len(graph.operators) for model in (a, b) for graph in model.graphs)
@@ -72,7 +72,7 @@ def audit(
     show_all: AllFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check a quantized file against the rules of quantization, slot by slot; exit code 1 if one is broken."""
+    """Check a quantized file against the rules of quantization. Slot by slot; exit code 1 if one is broken."""
     original, file = refquant.load(float_model), refquant.load(quantized)
     with progress_bar("auditing", sum(len(graph.operators) for graph in file.graphs)) as progress:
         report = refquant.audit_model(original, file, _ranges(calibration), arithmetic, ulps, progress)

@@ -62,7 +62,7 @@ def compare(
     show_all: AllFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a model in several runtimes, layer by layer: what differs, where and why; exit code 1 if any does."""
+    """Run a model in several runtimes: what differs, where and why. Layer by layer; exit code 1 if any does."""
     if report is not None:
         check_installed()
         keep_apart(report, model, inputs, float_model)
@@ -89,7 +89,7 @@ def _print(comparison: RunComparison, show_all: bool, console: Console) -> None:
     console.print(escape(f"{verdict(comparison)} {samples}; base: {comparison.base}"))
     groups: dict[object, list[RuntimeRun]] = {}
     for run in comparison.others:
-        if parts(comparison, run):
+        if parts(comparison, run) or _depends_on_keeping(run):
             alike = run.outputs, run.first_drift, run.first_cause, run.causes, run.whole_cause
             groups.setdefault(alike, []).append(run)
     for group in groups.values():
@@ -113,16 +113,20 @@ def _print_alike(comparison: RunComparison, runs: Sequence[RuntimeRun], console:
     if run.whole_cause is not None and run.outputs is not None:
         whole = run.whole_cause == run.outputs.elements
         count = f"all {run.whole_cause:,}" if whole else f"{run.whole_cause:,} of {run.outputs.elements:,}"
-        told = "the whole cause: with it" if whole else "not the whole cause: with it"
-        console.print(
-            escape(f"  {told} {comparison.base} gives {count} output elements as {names} do{'es' * (len(runs) == 1)}")
-        )
+        told = f"  {'' if whole else 'not '}the whole cause: with it {comparison.base} gives {count} output elements"
+        console.print(escape(f"{told} as {names} do{'es' * (len(runs) == 1)}"))
     if run.outputs is not None and run.outputs.first is not None:
         console.print(escape(f"  first output that differs: {_element(comparison, run.outputs.first)}"))
-    for fusing in runs:
-        if fusing.preserving is not None and fusing.preserving.differing:
-            count = f"{fusing.preserving.differing:,} output elements of {fusing.name}"
-            console.print(escape(f"  {count} change while it keeps every tensor: it fuses operators"))
+    for other in filter(_depends_on_keeping, runs):
+        assert other.preserving is not None
+        count = f"{other.preserving.differing:,} output elements of {other.name}"
+        console.print(
+            escape(f"  {count} change while it keeps every tensor: else operators are fused, or share memory")
+        )
+
+
+def _depends_on_keeping(run: RuntimeRun) -> bool:
+    return run.preserving is not None and run.preserving.differing > 0
 
 
 def _element(comparison: RunComparison, element: Element) -> str:
@@ -146,14 +150,9 @@ def _print_operators(comparison: RunComparison, show_all: bool, console: Console
     ]
     if not rows:
         return
-    heads = (
-        "operator",
-        "runtime",
-        "end to end",
-        "alone",
-        *(["first element"] if console.width >= WIDEST else []),
-        "arithmetic",
-    )
+    heads = ["operator", "runtime", "end to end", "alone", "first element", "arithmetic"]
+    if console.width < WIDEST:
+        heads.remove("first element")
     cells, previous = [], None
     for row, alike in rows if show_all else rows[:SHOWN]:
         cells.append(_cells(row, alike, row is previous, console.width))
@@ -175,15 +174,18 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> T
 
 
 def _widths(columns: Sequence[Sequence[str]], width: int) -> Sequence[int | None]:
-    """How wide each column is: its longest word, then as much of its longest line as there is room; None: no room."""
+    """How wide each column is: its longest word; where there is room, its longest line, what lacks least first.
+
+    None for all where there is no room for the words.
+    """
     lines = [max(len(line) for cell in column for line in cell.splitlines()) for column in columns]
     words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
     widths = [lines[0], *words[1:]]
     left = width - 1 - BORDER * len(widths) - sum(widths)
     if left < 0:
         return [None] * len(widths)
-    for column, line in enumerate(lines):
-        more = min(left, line - widths[column])
+    for column in sorted(range(len(lines)), key=lambda column: lines[column] - widths[column]):
+        more = min(left, lines[column] - widths[column])
         widths[column] += more
         left -= more
     return widths
@@ -194,10 +196,10 @@ def _differs(run: OperatorRun) -> bool:
 
 
 def _alike(runs: Iterable[OperatorRun]) -> list[list[OperatorRun]]:
-    """The runs that are told in the same words together."""
+    """The runs together that are told in the same words."""
     groups: dict[object, list[OperatorRun]] = {}
     for run in runs:
-        groups.setdefault(_figures(run, True), []).append(run)
+        groups.setdefault((run.delegated, _figures(run, True)), []).append(run)
     return list(groups.values())
 
 
@@ -206,8 +208,8 @@ def _cells(row: OperatorRow, alike: Sequence[OperatorRun], again: bool, width: i
     found = next((d for run in alike for d in (run.cause, run.drift) if d is not None), None)
     told = [f"{row.operator} {short(row.op)}", row.type, *([] if found is None else [f"{found.elements:,} elements"])]
     operator = "" if again else (", " if width >= WIDE else "\n").join(told)
-    names = (f"{run.runtime} ({run.delegated})" if run.delegated else run.runtime for run in alike)
-    return operator, ", ".join(names), *_figures(alike[0], width >= WIDEST)
+    names = ", ".join(run.runtime for run in alike) + (f" ({alike[0].delegated})" if alike[0].delegated else "")
+    return operator, names, *_figures(alike[0], width >= WIDEST)
 
 
 def _figures(run: OperatorRun, with_element: bool) -> tuple[str, ...]:
@@ -237,7 +239,7 @@ def _count(difference: Difference | None) -> str:
         return "0"
     far = f"{number(difference.largest)} step{'s' * (difference.largest != 1)}"
     if difference.ulps:
-        far = f"{difference.largest:.3g}, {difference.ulps:,} ulps"
+        far = f"{difference.largest:.3g}, {difference.ulps:,} ulp{'s' * (difference.ulps != 1)}"
     return f"{difference.differing:,}, {far}"
 
 
@@ -259,8 +261,8 @@ def _print_splits(comparison: RunComparison, console: Console) -> None:
     for split in comparison.splits:
         worst = min(split.layers, key=lambda layer: _decibels(layer.end_to_end.total), default=None)
         for layer in (*split.outputs, *([worst] if worst is not None and not worst.output else [])):
-            parts = layer.end_to_end
-            cells = (parts.weights, parts.activations, parts.arithmetic, parts.total)
+            error = layer.end_to_end
+            cells = (error.weights, error.activations, error.arithmetic, error.total)
             name = short(layer.name) if layer.output else f"{short(layer.name)} (worst layer)"
             table.add_row(
                 split.runtime, escape(name), *("exact" if e.sqnr_db is None else f"{e.sqnr_db:.1f} dB" for e in cells)

@@ -110,7 +110,7 @@ def rules(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show what int8 quantization asks of each op, as the published specification does, and where the two differ."""
+    """Show what int8 quantization asks of each op. As the published specification does, and where the two differ."""
     table = sections()
     name = None if op is None else op.upper()
     if name is not None and name not in OPS:

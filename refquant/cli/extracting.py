@@ -33,7 +33,7 @@ def extract(
     ] = "tflite_ref",
     as_json: JsonFlag = False,
 ) -> None:
-    """Write one operator as a model of its own, with the tensors that feed it and those that it gives."""
+    """Write one operator as a model of its own. The tensors that feed it and those that it gives come beside it."""
     from refquant.compare.extract import cut_out
 
     fed, expected = output.with_suffix(".npz"), output.with_name(f"{output.stem}_expected.npz")

@@ -27,7 +27,7 @@ def inspect(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a model's mode and which quantizer wrote it, its operators, tensors, scales, zero points and memory."""
+    """Show a model's mode, operators, tensors and memory. Scales and zero points, and which quantizer wrote it, too."""
     loaded = refquant.load(model)
     summary, mode = inspect_model(loaded), mode_of(loaded)
     generation = generation_of(loaded, None if float_model is None else refquant.load(float_model))

@@ -53,7 +53,7 @@ def calibrate(
     jobs: JobsOption = 1,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a float model on samples and keep the range of every tensor."""
+    """Keep the range of every tensor of a float model on samples."""
     keep_apart(output, model, samples)
     how = {"engine": engine, "estimator": estimator, "percentile": percentile}
     calibration = _calibrate(refquant.load(model), samples, limit, jobs, how)

@@ -25,7 +25,7 @@ def run(
     overflow: Annotated[str, typer.Option(help="int32 accumulators: wrap, or error.")] = "wrap",
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a model on arrays; N samples on a model of batch 1 give N results."""
+    """Run a model on arrays. N samples on a model of batch 1 give N results."""
     loaded = refquant.load(model)
     arrays = read_arrays(inputs)
     names = [loaded.graph.tensors[index].name for index in loaded.graph.outputs]
@@ -55,7 +55,7 @@ def run(
 
 
 def demo(as_json: JsonFlag = False) -> None:
-    """Calibrate, quantize and run a digits network on embedded scans, and check every step against golden results."""
+    """Quantize and run a digits network, and check every step. Against what TensorFlow and LiteRT answered."""
     from refquant.demo import NETWORKS, print_report, run_demo
 
     with progress_bar("demo", len(NETWORKS)) as progress:

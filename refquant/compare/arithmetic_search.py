@@ -75,13 +75,15 @@ class Observation:
         pairs = [(self.base[index], found) for index, found in self.found.items()]
         if any(base.shape != found.shape or base.dtype != found.dtype for base, found in pairs):
             return None
-        first = [int(places[0, 0]) for base, found in pairs if len(places := np.argwhere(differs(base, found)))]
-        return min(first, default=None)
+        different = [differs(base, found).any(axis=tuple(range(1, found.ndim))) for base, found in pairs]
+        return min((int(samples.argmax()) for samples in different if samples.any()), default=None)
 
 
-def search(
-    observation: Observation, home: str, programs: Mapping[str, Program], twin: str
-) -> list[tuple[Explained, Candidate]]:
+Found = tuple[Explained, Candidate]
+"""How well a candidate explains what was observed."""
+
+
+def search(observation: Observation, home: str, programs: Mapping[str, Program], twin: str) -> list[Found]:
     """What explains every element: that of the twin, or the first that does and all others by one replaced value.
 
     If there is none, what explains most; empty if nothing explains any element that differs.
@@ -93,8 +95,8 @@ def search(
         return []
     stateful = any(program.stateful for program in programs.values())
     probe = observation if stateful else observation.of(first)
-    whole: list[tuple[Explained, Candidate]] = []
-    best: tuple[Explained, Candidate] | None = None
+    whole: list[Found] = []
+    best: Found | None = None
     for candidate in candidates(observation.number, home, programs, twin):
         if whole and len(candidate.values) != 1:
             continue

@@ -105,10 +105,10 @@ def difference(base: Array, other: Array, tensor: int, first_sample: int = 0) ->
     count = int(np.count_nonzero(bad))
     if not count or base.dtype.kind not in "biuf":
         return Difference(base.size, count)
-    places, a, b = np.argwhere(bad), base[bad], other[bad]
+    places, a, b = np.flatnonzero(bad), base[bad], other[bad]
 
     def element(number: int) -> Element:
-        sample, *index = (int(i) for i in places[number])
+        sample, *index = (int(i) for i in np.unravel_index(places[number], bad.shape))
         return Element(first_sample + sample, tensor, tuple(index), a[number].item(), b[number].item())
 
     distance = _distances(a, b)

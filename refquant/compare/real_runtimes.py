@@ -29,6 +29,7 @@ from refquant.model import read_model
 from refquant.model.graph import DTYPES, Array, Graph
 
 TIMEOUT = 120.0  # seconds without an answer after which a process is ended
+PARTING = 5.0  # seconds that a process has to end after its last word
 GIVEN_UP = 3  # jobs that were ended so, after which no further one is tried
 LONGEST = 300  # characters of a message that is told
 CHILD = Path(__file__).with_name("real_child.py")
@@ -122,11 +123,16 @@ def readable_tensors(graph: Graph) -> tuple[int, ...]:
 
 
 def run_jobs(
-    name: str, jobs: Sequence[Job], timeout: float = TIMEOUT, progress: Callable[[int], object] | None = None
+    name: str,
+    jobs: Sequence[Job],
+    timeout: float = TIMEOUT,
+    progress: Callable[[int], object] | None = None,
+    given_up: int = GIVEN_UP,
 ) -> list[Ran | Failed]:
     """What each job gave. A job that ends its process, or that is silent, is a Failed; the others run all the same.
 
-    progress: called with how many are done. Errors: InvalidInput, as package_of has them, or for such a timeout.
+    progress: called with how many are done; given_up: after how many silent ones no further one is tried.
+    Errors: InvalidInput, as package_of has them, or for such a timeout.
     """
     if not timeout > 0:
         raise InvalidInput(f"the timeout is a number of seconds above 0, not {timeout:g}")
@@ -139,7 +145,7 @@ def run_jobs(
             progress(len(results))
 
     while len(results) < len(jobs):
-        if sum(isinstance(result, Failed) and result.kind == "silent" for result in results) >= GIVEN_UP:
+        if sum(isinstance(result, Failed) and result.kind == "silent" for result in results) >= given_up:
             add(Failed("silent", "not tried, since others said nothing"))
             continue
         failed = _run_process(package, jobs[len(results) :], timeout, add)
@@ -201,7 +207,7 @@ def _receive(
 
 def _read(stream: IO[bytes], messages: queue.Queue[Any]) -> None:
     """Puts every whole message into the queue, and None when the stream ends."""
-    with suppress(OSError, ValueError):
+    with suppress(Exception):  # a message that cannot be read is the last
         while len(header := stream.read(8)) == 8:
             size = struct.unpack("<Q", header)[0]
             data = stream.read(size)
@@ -223,7 +229,10 @@ def _shortened(text: str) -> str:
 
 def _epitaph(process: subprocess.Popen[bytes], said: IO[bytes]) -> str:
     """How the process ended, and the last thing it said."""
-    code = process.wait()
+    try:
+        code = process.wait(PARTING)
+    except subprocess.TimeoutExpired:
+        return "its process closed its output and was ended"
     try:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     except ValueError:

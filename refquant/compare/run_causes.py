@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from refquant.compare.arithmetic_search import KERNEL, Candidate, Observation, in_words, judge, search
+from refquant.compare.arithmetic_search import KERNEL, Candidate, Found, Observation, in_words, judge, search
 from refquant.compare.differences import Difference, differs, total
-from refquant.compare.explanations import Explained
 from refquant.compare.run_sides import Alone, Arrays, run_described
-from refquant.compare.run_tallies import OperatorTally, Scene, Tally, twin
+from refquant.compare.run_tallies import Scene, Tally, twin
 from refquant.compare.runs import Cause
 from refquant.errors import RefquantError
-from refquant.program import Step
+from refquant.program import Program, Step
 from refquant.runtimes import RUNTIMES
 
 
@@ -30,22 +29,17 @@ def explain(scene: Scene, tally: Tally, tensors: Arrays, fed: Mapping[int, Array
         outputs = scene.model.graph.operators[number].outputs
         base = {index: tensors[index] for index in outputs}
         observation = Observation(number, fed[number], base, {index: found[index] for index in outputs})
-        seen.found = _still_found(scene, seen, observation) or search(
-            observation, scene.home, scene.programs, twin(tally.side)
-        )
+        if seen.found is None:
+            seen.found = search(observation, scene.home, scene.programs, twin(tally.side))
+        else:
+            seen.found = _again(seen.found, scene.programs[scene.home], observation)
 
 
-def _still_found(scene: Scene, seen: OperatorTally, observation: Observation) -> Sequence[tuple[Explained, Candidate]]:
-    """Of what was found in earlier blocks, what is as good in this one; empty if nothing is."""
-    judged = [
-        (before, candidate, judge(candidate, scene.programs[scene.home], observation))
-        for before, candidate in seen.found
-    ]
-    return [
-        (before + again, candidate)
-        for before, candidate, again in judged
-        if again is not None and (again.whole or not before.whole)
-    ]
+def _again(found: Sequence[Found], home: Program, observation: Observation) -> Sequence[Found]:
+    """What earlier blocks found, judged in this one, too: all that still explains every element, else the nearest."""
+    judged = [(before, judge(candidate, home, observation), candidate) for before, candidate in found]
+    both = [(before + again, candidate) for before, again, candidate in judged if again is not None]
+    return [pair for pair in both if pair[0].whole] or sorted(both, key=lambda pair: -pair[0].equal)[:1]
 
 
 def settle(scene: Scene, tally: Tally) -> None:
@@ -54,11 +48,10 @@ def settle(scene: Scene, tally: Tally) -> None:
         alike = [
             s for k, s in zip(scene.kinds, tally.operators, strict=True) if k == kind and s.differs and s.explained
         ]
-        words = [[candidate.words for _, candidate in seen.found] for seen in alike]
+        words = [[candidate.words for _, candidate in seen.found or ()] for seen in alike]
         shared = [word for word in words[0] if all(word in others for others in words)] if words else []
         for seen in alike if shared else ():
-            chosen = [pair for pair in seen.found if pair[1].words == shared[0]]
-            seen.found = [*chosen, *(pair for pair in seen.found if pair[1].words != shared[0])]
+            seen.found = sorted(seen.found or (), key=lambda pair: pair[1].words != shared[0])
 
 
 def causes(scene: Scene, tally: Tally) -> tuple[Cause, ...]:

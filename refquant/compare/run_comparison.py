@@ -270,6 +270,6 @@ def _operator_run(scene: Scene, tally: Tally, number: int, op: str, type: str) -
         seen.cause,
         seen.error,
         seen.delegated,
-        tuple(explained for explained, _ in seen.found),
+        tuple(explained for explained, _ in seen.found or ()),
         errata,
     )

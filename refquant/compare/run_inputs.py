@@ -46,7 +46,7 @@ def drawn_samples(model: Model, count: int, seed: int) -> dict[int, Array]:
 
 def _drawn(tensor: Tensor, float_range: tuple[float, float], count: int, rng: np.random.Generator) -> Array:
     shape, dtype = (count, *tensor.shape), tensor.dtype
-    if max(math.prod(shape), count) * dtype.itemsize > MOST_BYTES:
+    if (count + 2) * max(math.prod(tensor.shape), 1) * dtype.itemsize > MOST_BYTES:
         raise InvalidInput(f"{count:,} samples of '{tensor.name}' are more than {MOST_BYTES >> 30} GiB; draw fewer")
     low: float
     high: float

@@ -184,10 +184,9 @@ class Real:
     def whole(self, inputs: Arrays) -> Whole:
         """Runs the model twice: as it is used, and keeping every tensor."""
         samples = _by_sample(self.model, inputs)
-        kept, used = run_jobs(
-            self.name, [job_of(self.data, samples), job_of(self.data, samples, preserve=False)], self.timeout
-        )
-        for result in (used, kept):
+        jobs = [job_of(self.data, samples, preserve) for preserve in (True, False)]
+        kept, used = run_jobs(self.name, jobs, self.timeout, given_up=1)
+        for result in (kept, used):
             if isinstance(result, Failed):
                 raise RefquantError(result.text)
         assert isinstance(kept, Ran)

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from refquant.compare.arithmetic_search import Candidate
+from refquant.compare.arithmetic_search import Candidate, Found
 from refquant.compare.differences import Difference
-from refquant.compare.explanations import Explained
 from refquant.compare.run_sides import Arrays, Described, Side, count_samples
 from refquant.errors import RefquantError
 from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND
@@ -23,13 +22,14 @@ FOR_CALIBRATION = "fast_float"  # stands for no runtime
 
 @dataclass(slots=True)
 class OperatorTally:
-    """One operator in one runtime: see OperatorRun. `found`: its explanations, each with the arithmetic it is about."""
+    """One operator in one runtime: see OperatorRun. `found`: its explanations, each with the arithmetic it is about;
+    None until it is searched."""
 
     drift: Difference | None = None
     cause: Difference | None = None
     error: str = ""
     delegated: str = ""
-    found: Sequence[tuple[Explained, Candidate]] = ()
+    found: Sequence[Found] | None = None
 
     @property
     def differs(self) -> bool:

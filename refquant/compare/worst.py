@@ -107,14 +107,15 @@ def reckon_in(
 ) -> Reckoning | None:
     """The element of an operator of the main graph. tensors: what fed it, by index (samples, *shape).
 
-    None where the operator is none of FORMULAS, or gives the tensor beside its first result.
+    None where the operator is none of FORMULAS, gives the tensor beside its first result, or reads a variable, of which
+    no run keeps what it was.
     """
     step = program.steps[operator]
-    if step.outputs[0] != tensor:
+    known = {index: program.known[index] for index in step.inputs if index in program.known}
+    if step.outputs[0] != tensor or any(index not in {-1, *known, *tensors} for index in step.inputs):
         return None
     arrays = [
-        None if index < 0 else program.known[index] if index in program.known else tensors[index][sample]
-        for index in step.inputs
+        None if index < 0 else known[index] if index in known else tensors[index][sample] for index in step.inputs
     ]
     try:
         return reckon(step, arrays, place)

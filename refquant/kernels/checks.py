@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from refquant.kernels.kernel import Node, Operand
+from refquant.kernels.kernel import Node, Operand, Shape
+from refquant.model.graph import Quantization
 
 
 def expect_counts(node: Node, inputs: int, outputs: int) -> None:
@@ -22,6 +23,23 @@ def expect_same_type(node: Node, a: Operand, b: Operand) -> None:
 def is_quantized(operand: Operand) -> bool:
     """Whether the tensor has a scale: some kernels take int16 tensors without one as plain integers."""
     return operand.quantization is not None and len(operand.quantization.scale) > 0
+
+
+def channel_shape(node: Node, operand: Operand, q: Quantization) -> Shape:
+    """The shape in which scales and zero points broadcast against the tensor from its last axis; () for one of them.
+
+    Errors: InvalidModel where there are several, but not one for each index along the quantized dimension.
+    """
+    count = len(q.scale)
+    if count == 1:
+        return ()
+    behind = len(operand.shape) - q.quantized_dimension - 1
+    if operand.shape[q.quantized_dimension : q.quantized_dimension + 1] != (count,):
+        raise node.invalid(
+            f"tensor '{operand.name}' has {count} scales along dimension {q.quantized_dimension} of shape "
+            f"{list(operand.shape)}"
+        )
+    return (count, *(1,) * behind)
 
 
 def legacy_parameters(operand: Operand) -> tuple[float, int]:

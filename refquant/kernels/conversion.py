@@ -17,7 +17,7 @@ from refquant.arithmetic.exact import Narrow
 from refquant.arithmetic.fixed_point import Int64
 from refquant.arithmetic.requantize import Place, one_a_channel
 from refquant.errors import InvalidInput
-from refquant.kernels.checks import expect_counts
+from refquant.kernels.checks import channel_shape, expect_counts
 from refquant.kernels.elementwise import (
     LookupParams,
     code_range,
@@ -108,7 +108,7 @@ def _affine(node: Node, operand: Operand) -> AffineParams:
         raise node.invalid(f"tensor '{operand.name}' needs a scale and a zero point")
     if any(not scale > 0 for scale in q.scale):
         raise node.invalid(f"the scales of '{operand.name}' must be positive")
-    shape = (len(q.scale), *(1,) * (len(operand.shape) - q.quantized_dimension - 1)) if len(q.scale) > 1 else ()
+    shape = channel_shape(node, operand, q)
     zero_points = q.zero_point or (0,)
     return AffineParams(
         node.place,
@@ -124,7 +124,7 @@ def quantize_params(node: Node) -> QuantizeParams:
     """
     _expect_quantize(node)
     input, output = node.input(0), node.outputs[0]
-    affine = _affine(node, output)
+    affine = _affine(node, replace(output, shape=input.shape))
     form = "QUANTIZE.to_steps" if affine.scale.size == 1 else "QUANTIZE.per_channel_to_steps"
     return QuantizeParams(affine, node.arithmetic[form], output.type, (input.shape,))
 

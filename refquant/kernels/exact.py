@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arithmetic.fixed_point import Int64
-from refquant.errors import InvalidInput
+from refquant.errors import InvalidInput, InvalidModel
 from refquant.kernels.activation import REAL_RANGES
-from refquant.kernels.checks import is_quantized
+from refquant.kernels.checks import channel_shape, is_quantized
 from refquant.kernels.convolution import (
     COLUMN_ELEMENTS,
     FloatConvParams,
@@ -107,7 +107,8 @@ def in_reals(own: Kernel, of_floats: Kernel, compute: Compute) -> Kernel:
         codes += [o for o in node.outputs if o.type in CODES]
         if not all(map(is_quantized, codes)):
             return ExactParams(own, own.prepare(node), None)
-        return ExactParams(of_floats, of_floats.prepare(on_floats(node, of_floats.value_operands)), _reals(node))
+        params = of_floats.prepare(on_floats(node, of_floats.value_operands))
+        return ExactParams(of_floats, params, _reals(node, params.output_shapes[0]))
 
     def run(params: ExactParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
         if params.reals is None:
@@ -150,21 +151,25 @@ def on_floats(node: Node, value_operands: tuple[int, ...]) -> Node:
     return replace(node, inputs=tuple(inputs), outputs=tuple(map(as_float, node.outputs)))
 
 
-def _reals(node: Node) -> Reals:
+def _reals(node: Node, output_shape: Shape | None) -> Reals:
     low, high = REAL_RANGES[node.options.get("fused_activation_function", "NONE")]
     inputs = tuple(None if operand is None else affine_of(node, operand) for operand in node.inputs)
     output = node.outputs[0]
+    output = output if output_shape is None else replace(output, shape=output_shape)
     return Reals(node.place, inputs, affine_of(node, output), output.type, low, high)
 
 
 def affine_of(node: Node, operand: Operand) -> Affine | None:
-    """The parameters of a tensor of codes; None for any other. InvalidModel for a scale that is not positive."""
+    """The parameters of a tensor of codes; None for any other.
+
+    Errors: InvalidModel for a scale that is not positive, or several that do not fit the shape.
+    """
     q = operand.quantization
     if q is None or not q.scale or operand.type not in CODES:
         return None
     if not all(0 < scale < math.inf for scale in q.scale):
         raise node.invalid(f"the scales of '{operand.name}' must be positive")
-    shape = (len(q.scale), *(1,) * (len(operand.shape) - q.quantized_dimension - 1)) if len(q.scale) > 1 else ()
+    shape = channel_shape(node, operand, q)
     zero_points = np.broadcast_to(np.array(q.zero_point or (0,), np.int64), len(q.scale))
     return Affine(np.array(q.scale, np.float64).reshape(shape), zero_points.reshape(shape))
 
@@ -229,9 +234,13 @@ def _by_products(op: Products, params: Any, reals: Reals, arrays: Sequence[Array
     """(sums of products + bias) * (scale of x * scales of the weights), the sums and the bias exact for codes.
 
     A bias of integers is in steps of that scale, as the quantization specification has it: no runtime reads its own.
+    Errors: InvalidModel for several scales of the input, or some of the weights that are not one an output channel.
     """
     affines = reals.inputs[op.x], reals.inputs[op.weights]
     result = op.sums(params, *map(_steps, (present(arrays, op.x), present(arrays, op.weights)), affines))
+    counts = [1 if affine is None else affine.scale.size for affine in affines]
+    if counts[0] > 1 or counts[1] not in (1, result.shape[-1]):
+        raise InvalidModel(f"{reals.place}: has {counts[0]} scales of the input and {counts[1]} of the weights")
     scale = math.prod((affine.scale.reshape(-1) for affine in affines if affine is not None), start=np.ones(1))
     bias = arrays[op.bias] if op.bias is not None and op.bias < len(arrays) else None
     if bias is not None and bias.dtype.kind == "i":
@@ -245,6 +254,8 @@ def _by_products(op: Products, params: Any, reals: Reals, arrays: Sequence[Array
 def _conv_2d(params: FloatConvParams, x: Float64, filter_: Float64) -> Float64:
     view = patches(pad(x, params.window, 0, np.float64), params.window)
     output = np.empty((*view.shape[:3], len(filter_)))
+    if not output.size:
+        return output
     matrices = [part.reshape(len(part), -1).T for part in np.split(filter_, params.groups)]
     for block in blocks(view.shape[:3], math.prod(view.shape[3:]), COLUMN_ELEMENTS):
         parts = np.split(view[block], params.groups, 5), np.split(output[block], params.groups, 3)
@@ -303,12 +314,16 @@ def _l2_pool_2d(params: FloatPoolParams, x: Float64) -> Float64:
 
 
 def _softmax(params: FloatSoftmaxParams, x: Float64) -> Float64:
+    if not x.size:
+        return x
     exps = np.exp((x - x.max(axis=-1, keepdims=True)) * params.beta)
     return np.asarray(exps / exps.sum(axis=-1, keepdims=True))
 
 
 def _log_softmax(params: FloatSoftmaxParams, x: Float64) -> Float64:
     """d - log(1 + sum of e^d over all but the largest), d = x - max: what is near 0 keeps its digits."""
+    if not x.size:
+        return x
     differences = x - x.max(axis=-1, keepdims=True)
     exps = np.exp(differences)
     np.put_along_axis(exps, x.argmax(axis=-1, keepdims=True), 0, axis=-1)

@@ -90,7 +90,8 @@ def _affine(node: Node, operand: Operand) -> Affine:
 
 
 def _scale(node: Node, operand: Operand) -> float:
-    return float(_affine(node, operand).scale)
+    _affine(node, operand)
+    return node.scale_and_zero_point(operand)[0]
 
 
 # SVDF -----------------------------------------------------------------------------------------------------------------

@@ -275,6 +275,7 @@ def log_params(node: Node) -> LookupParams:
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/elementwise.cc, LogLUTPrepare.
     """
+    expect_unary(node)
     _expect_zero_zero_points(node)
     output_scale, output_zero_point = positive_scale(node, node.outputs[0])
     least, _ = code_range(node.outputs[0].type)

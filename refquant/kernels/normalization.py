@@ -7,7 +7,7 @@ local_response_norm.cc.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -145,6 +145,14 @@ def local_response_params(node: Node) -> LocalResponseParams:
         raise node.invalid(f"input '{input.name}' has shape {list(input.shape)}; it must have 4 dimensions")
     bias, alpha, beta = (float(np.float32(node.options.get(name, 0.0))) for name in ("bias", "alpha", "beta"))
     return LocalResponseParams(int(node.options.get("radius", 0)), bias, alpha, beta, (input.shape,))
+
+
+def local_response_in_order_params(node: Node) -> LocalResponseParams:
+    """As local_response_params. UnsupportedModel for a radius below 0, with which the kernel writes beyond its sums."""
+    params = local_response_params(node)
+    if params.radius < 0:
+        raise node.unsupported(f"the radius is {params.radius}; what TFLite's optimized kernel does then is undefined")
+    return replace(params, radius=min(params.radius, node.input(0).shape[-1]))  # beyond that there are zeros only
 
 
 def local_response_normalization(params: LocalResponseParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

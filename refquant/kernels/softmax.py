@@ -180,6 +180,10 @@ def _table_params(node: Node, beta: float, output_type: str, truncated: bool) ->
     with np.errstate(over="ignore", invalid="ignore"):
         steps = -np.float32(scale) * np.float32(beta) * np.arange(256, dtype=np.float32)
         exps = node.arithmetic["EXP.function"](steps)
+    if not np.isfinite(exps).all():
+        raise node.unsupported(
+            f"with beta {beta} and scale {scale} the exponentials are not finite: no kernel has a rule"
+        )
     shape = node.input(0).shape
     return TableSoftmaxParams(
         exps, np.float32(scale), np.float32(output_scale), zero_point, output_type, truncated, (shape,)
@@ -352,7 +356,8 @@ def table_softmax(params: TableSoftmaxParams, arrays: Sequence[Array | None]) ->
 
     def rows(x: Array) -> Array:
         exps = params.exps.take(_steps_below_maximum(x))
-        probabilities = exps * (np.float32(1) / (_sequential_sum(exps) * params.output_scale))
+        with np.errstate(over="ignore"):
+            probabilities = exps * (np.float32(1) / (_sequential_sum(exps) * params.output_scale))
         if params.truncated:
             codes = np.trunc(probabilities + np.float32(0.5))
         else:

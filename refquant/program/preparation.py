@@ -163,7 +163,9 @@ def _prepare_control(
     return ControlStep(place, operator.name, operator.inputs, operator.outputs, params)
 
 
-def _prepare_step(preparation: _Preparation, graph: Graph, operator: Operator, place: str, known: _Known) -> Step:
+def _node(preparation: _Preparation, graph: Graph, operator: Operator, place: str, known: _Known) -> Node:
+    """The operator with what is known of its tensors. UnsupportedModel for an op that the runtime has not."""
+
     def operand(index: int) -> Operand:
         tensor = graph.tensors[index]
         shape = known.shapes.get(index, tensor.shape)
@@ -193,14 +195,20 @@ def _prepare_step(preparation: _Preparation, graph: Graph, operator: Operator, p
     if operator.name not in preparation.runtime.kernels:
         name = operator.name if operator.custom_code is None else operator.custom_code
         raise node.unsupported(f"the operator {name} is not built for runtime {preparation.runtime.name}")
-    node, kernel, delegate = _kernel_for(node, preparation.runtime)
-    for check in preparation.runtime.node_checks:
-        check(node)
-    ready = all(
-        index < 0 or (index in known.values if slot in kernel.value_operands else index in known.shapes)
-        for slot, index in enumerate(operator.inputs)
-    )
-    with told_with_its_place(place):
+    if not node.outputs:
+        raise node.invalid("has no outputs")
+    return node
+
+
+def _prepare_step(preparation: _Preparation, graph: Graph, operator: Operator, place: str, known: _Known) -> Step:
+    with told_with_its_place(place), np.errstate(all="ignore"):  # parameters may be anything, 0 and infinity too
+        node, kernel, delegate = _kernel_for(_node(preparation, graph, operator, place, known), preparation.runtime)
+        for check in preparation.runtime.node_checks:
+            check(node)
+        ready = all(
+            index < 0 or (index in known.values if slot in kernel.value_operands else index in known.shapes)
+            for slot, index in enumerate(operator.inputs)
+        )
         params = kernel.prepare(node) if ready else None
     step = Step(node, kernel, operator.inputs, operator.outputs, params, delegate)
     if params is not None:
@@ -208,9 +216,10 @@ def _prepare_step(preparation: _Preparation, graph: Graph, operator: Operator, p
             check_shapes(node, params.output_shapes)
         outputs = zip(operator.outputs, params.output_shapes, strict=True)
         known.shapes.update((index, countable(shape, place)) for index, shape in outputs if shape is not None)
-        _fold(step, known.values)
-        if preparation.runtime.delegate is not None and preparation.runtime.delegate.unpacks(node):
-            known.stored.update(operator.outputs)
+        if not any(output.is_variable for output in node.outputs):  # a variable is no constant, whatever is written
+            _fold(step, known.values)
+            if preparation.runtime.delegate is not None and preparation.runtime.delegate.unpacks(node):
+                known.stored.update(operator.outputs)
     return step
 
 

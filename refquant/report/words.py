@@ -102,7 +102,7 @@ def verdict(comparison: RunComparison) -> str:
     end = f"; {listed(failed)} did not run." if failed else "."
     if not apart:
         names = [shown(comparison.base), *(shown(run.name) for run in others)]
-        return f"{listed(names)} give the same in every element of every operator{end}"
+        return f"{listed(names)} give the same in {_compared(comparison, others)}{end}"
     if len(others) == 1:
         return f"{about(comparison, apart[0])}{end}"
     largest = max((run.outputs.rate for run in apart if run.outputs is not None), default=0.0)
@@ -128,7 +128,7 @@ def about(comparison: RunComparison, run: RuntimeRun) -> str:
     if run.error:
         return f"{name} did not run: {shown(run.error, 300)}"
     if not parts(comparison, run):
-        return f"{name} equals {base} in every element of every operator"
+        return f"{name} equals {base} in {_compared(comparison, [run])}"
     if run.outputs is not None and run.outputs.differing:
         told = f"{name} differs from {base} in {counts(run.outputs, 'output elements')}"
     else:
@@ -138,6 +138,15 @@ def about(comparison: RunComparison, run: RuntimeRun) -> str:
         told += comparison.operators[run.first_cause].op
     why = reason(run)
     return f"{told}; {why} every element" if why else told
+
+
+def _compared(comparison: RunComparison, runs: Sequence[RuntimeRun]) -> str:
+    """ "every element of every operator"; less where a runtime does not show, or does not run, an operator."""
+    names = {run.name for run in runs}
+    own = [seen for row in comparison.operators for seen in row.runs if seen.runtime in names]
+    if all(seen.cause is not None and seen.drift is not None for seen in own):
+        return "every element of every operator"
+    return "every element that can be compared"
 
 
 def reason(run: RuntimeRun) -> str:

@@ -64,7 +64,9 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
     "L2_POOL_2D": {"FLOAT32": Kernel(pooling.pool_float_params, pooling.l2_pool_2d_by_inverse, Batching.ROWS)},
     "LOCAL_RESPONSE_NORMALIZATION": {
         "FLOAT32": Kernel(
-            normalization.local_response_params, normalization.local_response_normalization_in_order, LEADING
+            normalization.local_response_in_order_params,
+            normalization.local_response_normalization_in_order,
+            LEADING,
         ),
     },
     "QUANTIZE": {

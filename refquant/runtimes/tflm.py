@@ -15,15 +15,15 @@ from refquant.kernels import (
     elementwise,
     indexing,
     lookup,
-    micro,
     micro_elementwise,
+    micro_products,
+    micro_recurrent,
     micro_sums,
+    micro_svdf,
     normalization,
     padding_ops,
-    recurrent_micro,
     reduction,
     svdf,
-    svdf_micro,
     unary,
 )
 from refquant.kernels.kernel import Batching, Kernel
@@ -149,27 +149,31 @@ QUANTIZE_OUTPUTS: Mapping[str, tuple[str, ...]] = {
 OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
     # convolution, dense, pooling, recurrent
     "CONV_2D": {
-        "INT16xINT8": replace(KERNELS["CONV_2D"]["INT16xINT8"], prepare=micro.conv_2d_int16_params),
+        "INT16xINT8": replace(KERNELS["CONV_2D"]["INT16xINT8"], prepare=micro_products.conv_2d_int16_params),
         "INT8xINT4": KERNELS["CONV_2D"]["INT8"],
     },
     "DEPTHWISE_CONV_2D": {"INT8xINT4": KERNELS["DEPTHWISE_CONV_2D"]["INT8"]},
     "TRANSPOSE_CONV": {
-        "INT16xINT8": replace(KERNELS["TRANSPOSE_CONV"]["INT16xINT8"], prepare=micro.transpose_conv_int16_params)
+        "INT16xINT8": replace(
+            KERNELS["TRANSPOSE_CONV"]["INT16xINT8"], prepare=micro_products.transpose_conv_int16_params
+        )
     },
     "FULLY_CONNECTED": {
-        "INT16xINT8": replace(KERNELS["FULLY_CONNECTED"]["INT16xINT8"], prepare=micro.fully_connected_int16_params),
-        "INT8xINT4": replace(KERNELS["FULLY_CONNECTED"]["INT8"], prepare=micro.fully_connected_int4_params),
+        "INT16xINT8": replace(
+            KERNELS["FULLY_CONNECTED"]["INT16xINT8"], prepare=micro_products.fully_connected_int16_params
+        ),
+        "INT8xINT4": replace(KERNELS["FULLY_CONNECTED"]["INT8"], prepare=micro_products.fully_connected_int4_params),
     },
     "SVDF": {
-        "INT8": Kernel(svdf_micro.int8_params, svdf.svdf, variable_operands=(svdf.STATE,)),
-        "FLOAT32": Kernel(svdf_micro.float_params, svdf_micro.svdf_float, variable_operands=(svdf.STATE,)),
+        "INT8": Kernel(micro_svdf.int8_params, svdf.svdf, variable_operands=(svdf.STATE,)),
+        "FLOAT32": Kernel(micro_svdf.float_params, micro_svdf.svdf_float, variable_operands=(svdf.STATE,)),
     },
     "UNIDIRECTIONAL_SEQUENCE_LSTM": {
         **{
-            type: Kernel(recurrent_micro.integer_params, recurrent_micro.integer_lstm, variable_operands=STATES)
+            type: Kernel(micro_recurrent.integer_params, micro_recurrent.integer_lstm, variable_operands=STATES)
             for type in ("INT8", "INT16xINT8")
         },
-        "FLOAT32": Kernel(recurrent_micro.float_params, recurrent_micro.float_lstm, variable_operands=STATES),
+        "FLOAT32": Kernel(micro_recurrent.float_params, micro_recurrent.float_lstm, variable_operands=STATES),
     },
     # elementwise: binary, unary, lookup tables, conversion
     "ADD": {
@@ -254,7 +258,7 @@ TFLM = replace(
         "WHILE.copies_in_turn": False,
     },
     node_checks=(check_node,),
-    shape_checks=(micro.expect_declared_shapes,),
+    shape_checks=(micro_products.expect_declared_shapes,),
     oracle=Oracle("tflite-micro", "0.dev20261023182759", "portable kernels", "x86-64", real="tflm:real"),
     file_checks=(),  # it looks neither at versions nor at quantized dimensions
 )

@@ -10,21 +10,28 @@ from refquant.arithmetic.affine import steps_by_inverse
 from refquant.arithmetic.requantize import FLOAT32_EVEN
 from refquant.kernels import (
     binary,
-    binary_one_shift,
     elementwise,
-    flushed_windows,
     lookup,
     pooling,
     reduction,
     resize,
     softmax,
     unary,
-    whole_256ths,
+    xnnpack_binary,
+    xnnpack_float_windows,
+    xnnpack_tables,
 )
 from refquant.kernels.activation import activation_range_of_sums, float_activation_range_to_infinity
-from refquant.kernels.binary_one_shift import table_shaped, table_shaped_params
-from refquant.kernels.flushed import FUNCTIONS, binary_params, extremum_params, leaky_relu_params, prelu, unary_params
 from refquant.kernels.kernel import Batching, Kernel
+from refquant.kernels.xnnpack_binary import table_shaped, table_shaped_params
+from refquant.kernels.xnnpack_float_elementwise import (
+    FUNCTIONS,
+    binary_params,
+    extremum_params,
+    leaky_relu_params,
+    prelu,
+    unary_params,
+)
 from refquant.runtimes.runtime import Takes
 from refquant.runtimes.xnnpack_conditions import (
     takes_concatenation,
@@ -98,11 +105,11 @@ PLAIN_BINARY = Kernel(binary_params, binary.plain, LEADING)
 EXTREMUM = Kernel(extremum_params, binary.plain, LEADING)
 PLAIN_UNARY = Kernel(unary_params, unary.plain, LEADING)
 ONE_SHIFT = Kernel(
-    partial(table_shaped_params, binary_one_shift.one_shift_params),
-    partial(table_shaped, binary_one_shift.one_shift_sum),
+    partial(table_shaped_params, xnnpack_binary.one_shift_params),
+    partial(table_shaped, xnnpack_binary.one_shift_sum),
     LEADING,
 )
-PRODUCT = Kernel(binary_one_shift.product_or_square_params, binary_one_shift.product_or_square, LEADING)
+PRODUCT = Kernel(xnnpack_binary.product_or_square_params, xnnpack_binary.product_or_square, LEADING)
 SUM_AT_ONCE = Kernel(reduction.mean_or_sum_at_once_params, reduction.sum_at_once, LEADING, (1,))
 
 # The ops whose kernels compute otherwise, not only with other values.
@@ -115,7 +122,7 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
     "PRELU": {"FLOAT32": Kernel(unary.float_prelu_params, prelu, LEADING)},
     **{op: {"FLOAT32": PLAIN_UNARY} for op in (*FUNCTIONS, "CEIL", "FLOOR", "RELU", "RELU6", "RELU_N1_TO_1", "SQUARE")},
     "LEAKY_RELU": {
-        **dict.fromkeys(BYTES, Kernel(whole_256ths.leaky_relu_in_256ths_params, elementwise.look_up, LEADING)),
+        **dict.fromkeys(BYTES, Kernel(xnnpack_tables.leaky_relu_in_256ths_params, elementwise.look_up, LEADING)),
         "FLOAT32": Kernel(leaky_relu_params, unary.plain, LEADING),
     },
     "LOGISTIC": {
@@ -127,20 +134,22 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
         "FLOAT32": PLAIN_UNARY,
     },
     "ELU": {"INT8": Kernel(lookup.elu_sum_params, elementwise.look_up, LEADING), "FLOAT32": PLAIN_UNARY},
-    "SOFTMAX": {"FLOAT32": Kernel(softmax.float_softmax_params, flushed_windows.softmax, LEADING)},
-    "QUANTIZE": dict.fromkeys(BYTES, Kernel(whole_256ths.requantize_in_256ths_params, elementwise.look_up, LEADING)),
+    "SOFTMAX": {"FLOAT32": Kernel(softmax.float_softmax_params, xnnpack_float_windows.softmax, LEADING)},
+    "QUANTIZE": dict.fromkeys(BYTES, Kernel(xnnpack_tables.requantize_in_256ths_params, elementwise.look_up, LEADING)),
     "MEAN": {
         **dict.fromkeys(BYTES, SUM_AT_ONCE),
-        "FLOAT32": Kernel(reduction.reduction_params, flushed_windows.mean, LEADING, (1,)),
+        "FLOAT32": Kernel(reduction.reduction_params, xnnpack_float_windows.mean, LEADING, (1,)),
     },
     "SUM": {
         **dict.fromkeys(BYTES, SUM_AT_ONCE),
-        "FLOAT32": Kernel(reduction.reduction_params, flushed_windows.sum_, LEADING, (1,)),
+        "FLOAT32": Kernel(reduction.reduction_params, xnnpack_float_windows.sum_, LEADING, (1,)),
     },
-    "REDUCE_MAX": {"FLOAT32": Kernel(reduction.reduction_params, flushed_windows.reduce_max, LEADING, (1,))},
-    "REDUCE_MIN": {"FLOAT32": Kernel(reduction.reduction_params, flushed_windows.reduce_min, LEADING, (1,))},
-    "MAX_POOL_2D": {"FLOAT32": Kernel(pooling.pool_float_params, flushed_windows.max_pool_2d, Batching.ROWS)},
-    "AVERAGE_POOL_2D": {"FLOAT32": Kernel(pooling.pool_float_params, flushed_windows.average_pool_2d, Batching.ROWS)},
+    "REDUCE_MAX": {"FLOAT32": Kernel(reduction.reduction_params, xnnpack_float_windows.reduce_max, LEADING, (1,))},
+    "REDUCE_MIN": {"FLOAT32": Kernel(reduction.reduction_params, xnnpack_float_windows.reduce_min, LEADING, (1,))},
+    "MAX_POOL_2D": {"FLOAT32": Kernel(pooling.pool_float_params, xnnpack_float_windows.max_pool_2d, Batching.ROWS)},
+    "AVERAGE_POOL_2D": {
+        "FLOAT32": Kernel(pooling.pool_float_params, xnnpack_float_windows.average_pool_2d, Batching.ROWS)
+    },
     "RESIZE_BILINEAR": {
         **dict.fromkeys(
             BYTES,

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from refquant.arithmetic.requantize import FLOAT32_EVEN, effective_scale_float32
-from refquant.kernels import dense, float_fused, hybrid_fused
+from refquant.kernels import dense, xnnpack_float_products, xnnpack_hybrid_products
 from refquant.kernels.convolution import decode_conv, decode_transpose_conv
 from refquant.kernels.dense import decode_batch_matmul, decode_fully_connected
 from refquant.kernels.depthwise import decode_depthwise
 from refquant.kernels.kernel import Batching, Kernel, Node, Operand, Shape
 from refquant.runtimes.runtime import Takes
+from refquant.runtimes.tflite_ref import TFLITE_REF
 
 ROWS, LEADING = Batching.ROWS, Batching.LEADING
 CLAMPS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6")
@@ -180,33 +181,55 @@ TAKES: Mapping[str, Mapping[str, Takes]] = {
 # The ops whose kernels compute otherwise, not only with other values.
 OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
     "CONV_2D": {
-        "FLOAT32": Kernel(float_fused.conv_2d_params, float_fused.conv_2d, ROWS),
-        "FLOAT32xINT8": Kernel(hybrid_fused.conv_2d_params, hybrid_fused.conv_2d, ROWS),
+        "FLOAT32": Kernel(xnnpack_float_products.conv_2d_params, xnnpack_float_products.conv_2d, ROWS),
+        "FLOAT32xINT8": Kernel(xnnpack_hybrid_products.conv_2d_params, xnnpack_hybrid_products.conv_2d, ROWS),
     },
     "DEPTHWISE_CONV_2D": {
-        "FLOAT32": Kernel(float_fused.depthwise_conv_2d_params, float_fused.depthwise_conv_2d, ROWS),
+        "FLOAT32": Kernel(
+            xnnpack_float_products.depthwise_conv_2d_params, xnnpack_float_products.depthwise_conv_2d, ROWS
+        ),
     },
     "TRANSPOSE_CONV": {
-        "FLOAT32": Kernel(float_fused.transpose_conv_params, float_fused.transpose_conv, ROWS, (0,), row_operands=(2,)),
+        "FLOAT32": Kernel(
+            xnnpack_float_products.transpose_conv_params,
+            xnnpack_float_products.transpose_conv,
+            ROWS,
+            (0,),
+            row_operands=(2,),
+        ),
         "FLOAT32xINT8": Kernel(
-            hybrid_fused.transpose_conv_params, hybrid_fused.transpose_conv, ROWS, (0,), row_operands=(2,)
+            xnnpack_hybrid_products.transpose_conv_params,
+            xnnpack_hybrid_products.transpose_conv,
+            ROWS,
+            (0,),
+            row_operands=(2,),
         ),
     },
     "FULLY_CONNECTED": {
-        "FLOAT32": Kernel(float_fused.fully_connected_params, float_fused.fully_connected, ROWS),
-        "FLOAT32xINT8": Kernel(hybrid_fused.fully_connected_params, hybrid_fused.fully_connected, ROWS),
+        "FLOAT32": Kernel(xnnpack_float_products.fully_connected_params, xnnpack_float_products.fully_connected, ROWS),
+        "FLOAT32xINT8": Kernel(
+            xnnpack_hybrid_products.fully_connected_params, xnnpack_hybrid_products.fully_connected, ROWS
+        ),
     },
     "BATCH_MATMUL": {
-        "FLOAT32": Kernel(dense.batch_matmul_float_params, float_fused.batch_matmul, LEADING),
-        "FLOAT32xINT8": Kernel(hybrid_fused.batch_matmul_params, hybrid_fused.batch_matmul, LEADING),
+        "FLOAT32": Kernel(dense.batch_matmul_float_params, xnnpack_float_products.batch_matmul, LEADING),
+        "FLOAT32xINT8": Kernel(
+            xnnpack_hybrid_products.batch_matmul_params, xnnpack_hybrid_products.batch_matmul, LEADING
+        ),
     },
 }
 
 REQUANTIZERS = ("requantizer", "uint8_requantizer", "grouped_requantizer")
 EFFECTIVE_SCALES = ("effective_scale", "uint8_effective_scale", "per_tensor_effective_scale")
 
+
+def _asked_for(names: tuple[str, ...]) -> list[str]:
+    """The values of these names that kernels of TAKES ask for."""
+    return [f"{op}.{name}" for op in TAKES for name in names if f"{op}.{name}" in TFLITE_REF.arithmetic]
+
+
 ARITHMETIC: Mapping[str, Any] = {
     "bias.scale_difference": math.inf,
-    **{f"{op}.{name}": FLOAT32_EVEN for op in TAKES for name in REQUANTIZERS},
-    **{f"{op}.{name}": effective_scale_float32 for op in TAKES for name in EFFECTIVE_SCALES},
+    **dict.fromkeys(_asked_for(REQUANTIZERS), FLOAT32_EVEN),
+    **dict.fromkeys(_asked_for(EFFECTIVE_SCALES), effective_scale_float32),
 }

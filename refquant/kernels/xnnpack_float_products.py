@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refquant.arithmetic.fused import add_fused_product, add_fused_taps
+from refquant.arithmetic.fused_multiply_add import add_fused_product, add_fused_taps
 from refquant.errors import InvalidInput
 from refquant.kernels.activation import clamp_float, float_activation_range
 from refquant.kernels.convolution import (

@@ -15,7 +15,7 @@ import numpy as np
 
 from refquant.arithmetic.affine import Float32
 from refquant.arithmetic.exact import Narrow, PreparedMatrix, exact_matmul, largest_magnitude, narrowed, prepare_matrix
-from refquant.arithmetic.fused import fused_multiply_add_float32
+from refquant.arithmetic.fused_multiply_add import fused_multiply_add_float32
 from refquant.arithmetic.row_quantization import quantize_rows_by_steps_a_unit
 from refquant.kernels.activation import clamp_float, clamp_float_above, float_activation_range
 from refquant.kernels.convolution import (

@@ -13,7 +13,7 @@ from itertools import groupby
 import numpy as np
 
 from refquant.arithmetic.flushing import Float32, add_flushed, flush_denormals, larger, smaller, sums_stay_normal
-from refquant.arithmetic.fused import fused_multiply_add_float32
+from refquant.arithmetic.fused_multiply_add import fused_multiply_add_float32
 from refquant.arithmetic.vector_functions import exp_of_negative
 from refquant.kernels.activation import clamp_float
 from refquant.kernels.padding import Window, pad, tap_counts, taps
@@ -252,6 +252,8 @@ def softmax(params: FloatSoftmaxParams, arrays: Sequence[Array | None]) -> tuple
     """
     x = arrays[0]
     assert x is not None
+    if not x.size:
+        return (x,)
     rows = flush_denormals(x).reshape(-1, x.shape[-1])
     with np.errstate(all="ignore"):
         largest = _lane_extremum(larger, np.full(len(rows), -np.inf, np.float32), rows)

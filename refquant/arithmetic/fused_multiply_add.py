@@ -75,7 +75,9 @@ def add_fused_taps(
     x: (N, ...) float32; taps: some of its images -> what each tap reads of them, in total's shape; total: (N, ...).
     """
     safe = all(_stays_normal(x, weight, total) for weight in weights)
-    x, factors = flush_denormals(x), [flush_denormals(weight).astype(np.float64) for weight in weights]
+    x = flush_denormals(x)
+    with np.errstate(all="ignore"):  # also a cast tells of a signaling NaN
+        factors = [flush_denormals(weight).astype(np.float64) for weight in weights]
     step = max(1, _ELEMENTS * len(total) // max(total.size, 1))
     for start in range(0, len(x), step):
         sums = flush_denormals(total[start : start + step])
@@ -94,9 +96,9 @@ def _stays_normal(a: Float32, b: Float32, total: Float32) -> bool:
 def _fused_product(a: Float32, b: Float32, total: Float32, safe: bool) -> Float32:
     """add_fused_product as a value. safe: whether no sum can be a denormal number."""
     total = flush_denormals(total)
-    left, right = (np.moveaxis(flush_denormals(x), axis, 0).astype(np.float64) for x, axis in ((a, -1), (b, -2)))
     work = _work(total.shape)
     with np.errstate(all="ignore"):
+        left, right = (np.moveaxis(flush_denormals(x), axis, 0).astype(np.float64) for x, axis in ((a, -1), (b, -2)))
         for column, row in zip(left, right, strict=True):
             np.multiply(column[..., np.newaxis], row[..., np.newaxis, :], out=work.product)
             _add_rounded(work.product, total, work, safe)

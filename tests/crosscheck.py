@@ -9,7 +9,7 @@ import numpy as np
 from models import Case
 from oracle import TFLM, run_real
 from refquant.errors import InvalidInput, RefquantError
-from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND
+from refquant.kernels.table import kernel_type
 from refquant.model import read_model, write_model
 from refquant.model.graph import Graph, Model, Operator
 from refquant.program import Value, execute, new_state, prepare
@@ -55,9 +55,7 @@ def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def kernel_key(operator: Operator, graph: Graph) -> tuple[str, str]:
     """(op, type) under which the table of kernels has the operator."""
     types = [graph.tensors[index].type if index >= 0 else "" for index in operator.inputs]
-    decider = types[TYPE_OPERAND.get(operator.name, 0)]
-    weights = types[WEIGHT_OPERAND[operator.name]] if operator.name in WEIGHT_OPERAND else decider
-    return operator.name, decider if weights == decider else f"{decider}x{weights}"
+    return operator.name, kernel_type(operator.name, types)
 
 
 def compare(case: Case, resolver: str | None = None, runtime: str = "tflite_ref", batched: bool = True) -> Count:

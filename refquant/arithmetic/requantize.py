@@ -30,9 +30,6 @@ from refquant.arithmetic.multiplier import (
 )
 from refquant.errors import UnsupportedModel
 
-EffectiveScale = Callable[[float, ArrayLike, float], NDArray[np.float64]]
-"""(input scale, filter scales (channels,), output scale) -> real multipliers (channels,), as the runtime computes."""
-
 
 def effective_scale_float64(input_scale: float, filter_scale: ArrayLike, output_scale: float) -> NDArray[np.float64]:
     """double(s_input) * double(s_filter) / double(s_output). All arguments hold float32 values.

@@ -35,7 +35,8 @@ BLOCK_ELEMENTS = 1 << 23  # of all tensors of the samples that are run together
 HEALTHY = (
     "SQNR is the float model's signal over the error, each bit worth 6.02 dB: 20 to 40 dB is usual for an int8 layer, "
     "60 dB and more for int16; look at a layer below 10 dB, at the calibrated range where activations alone are off by "
-    "many steps (values were cut off at its ends), and at the runtime where its arithmetic alone is off by more than 1."
+    "many steps (values were cut off at its ends), and at the runtime where its arithmetic alone is off by more than "
+    "1 step."
 )
 PARTS = ("weights", "activations", "arithmetic", "total")
 

@@ -10,7 +10,7 @@ from refquant.compare.arithmetic_search import Candidate, Found
 from refquant.compare.differences import Difference
 from refquant.compare.run_sides import Arrays, Described, Side, count_samples
 from refquant.errors import RefquantError
-from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND
+from refquant.kernels.table import kernel_type
 from refquant.model.graph import DTYPES, Array, Graph, Model, Operator
 from refquant.program import Program, prepare
 from refquant.program.control_flow import CONTROL
@@ -130,9 +130,4 @@ def twin(side: Side) -> str:
 
 def type_of(operator: Operator, graph: Graph) -> str:
     """The type under which the tables of kernels have the operator: "INT8", or "FLOAT32xINT8"."""
-    types = [graph.tensors[index].type if index >= 0 else "" for index in operator.inputs]
-    slot = TYPE_OPERAND.get(operator.name, 0)
-    decider = types[slot] if slot < len(types) else ""
-    weights = WEIGHT_OPERAND.get(operator.name, len(types))
-    other = types[weights] if weights < len(types) else ""
-    return decider if other in ("", decider) else f"{decider}x{other}"
+    return kernel_type(operator.name, [graph.tensors[index].type if index >= 0 else "" for index in operator.inputs])

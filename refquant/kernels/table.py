@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from refquant.kernels import (
     binary,
@@ -87,6 +87,21 @@ WEIGHT_OPERAND: Mapping[str, int] = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": 4,
     "UNIDIRECTIONAL_SEQUENCE_RNN": 1,
 }
+
+
+def kernel_type(op: str, types: Sequence[str]) -> str:
+    """The type under which KERNELS has an operator: "INT8", or "FLOAT32xINT8" where its weights are of another one.
+
+    types: of the operands in order, "" for an absent one. "" if the operand that decides is absent.
+    """
+
+    def type_at(place: int) -> str:
+        return types[place] if place < len(types) else ""
+
+    decider = type_at(TYPE_OPERAND.get(op, 0))
+    weights = type_at(WEIGHT_OPERAND[op]) if op in WEIGHT_OPERAND else ""
+    return decider if weights in ("", decider) else f"{decider}x{weights}"
+
 
 KERNELS: KernelTable = {
     # convolution, dense, pooling

@@ -11,7 +11,7 @@ import numpy as np
 from refquant.arithmetic.exact import NARROW, Narrow
 from refquant.errors import InvalidInput, UnsupportedModel
 from refquant.kernels.kernel import Kernel, Node, Operand, Shape
-from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND
+from refquant.kernels.table import TYPE_OPERAND, WEIGHT_OPERAND, kernel_type
 from refquant.model.graph import Array, Graph, Model, Operator
 from refquant.model.schema import OPTIONS_OF, default_options, zero_options
 from refquant.model.validation import operator_place
@@ -58,26 +58,25 @@ class _Known:
 
 def _kernel_for(node: Node, runtime: Runtime) -> tuple[Node, Kernel, str]:
     """(the node with the values of what runs it, its kernel, the name of the delegate that takes it or "")."""
-    index = TYPE_OPERAND.get(node.op, 0)
-    decider, weights = node.input(index), WEIGHT_OPERAND.get(node.op, len(node.inputs))
-    type, names = _kernel_type(decider, node.optional(weights))
+    decider = node.input(TYPE_OPERAND.get(node.op, 0))
+    type = kernel_type(node.op, [operand.type if operand is not None else "" for operand in node.inputs])
     delegate = runtime.delegate
     if delegate is not None and type in delegate.takes.get(node.op, ()) and delegate.takes[node.op][type](node):
         return replace(node, arithmetic=delegate.arithmetic), delegate.kernels[node.op][type], delegate.name
     by_type = runtime.kernels[node.op]
     if type not in by_type:
         raise node.unsupported(
-            f"type {type} of {names} is not built for {node.op} in runtime {runtime.name}; built are "
-            f"{', '.join(by_type)}"
+            f"type {type} of {_named(node, decider, type)} is not built for {node.op} in runtime {runtime.name}; "
+            f"built are {', '.join(by_type)}"
         )
     return node, by_type[type], ""
 
 
-def _kernel_type(decider: Operand, weights: Operand | None) -> tuple[str, str]:
-    """(the key of a kernel in the table, the tensors whose types it names)."""
-    if weights is None or weights.type == decider.type:
-        return decider.type, f"tensor '{decider.name}'"
-    return f"{decider.type}x{weights.type}", f"tensors '{decider.name}' and '{weights.name}'"
+def _named(node: Node, decider: Operand, type: str) -> str:
+    """The tensors whose types the key of a kernel names."""
+    if type == decider.type:
+        return f"tensor '{decider.name}'"
+    return f"tensors '{decider.name}' and '{node.input(WEIGHT_OPERAND[node.op]).name}'"
 
 
 def narrow_named(overflow: str) -> Narrow:

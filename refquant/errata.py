@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from refquant.runtimes import DESCRIBED
+
 
 @dataclass(frozen=True, slots=True)
 class Erratum:
@@ -1694,14 +1696,6 @@ CONVERTER_ERRATA: tuple[Erratum, ...] = (
 
 # A kernel's type -> what the errata call it.
 KINDS: Mapping[str, str] = {"FLOAT32xINT8": "FLOAT32 with INT8 weights", "FLOAT32xUINT8": "FLOAT32 with INT8 weights"}
-
-# The name under which a real runtime is asked for -> how it is described.
-DESCRIBED: Mapping[str, str] = {
-    "litert:reference": "tflite_ref",
-    "litert:optimized": "tflite_opt",
-    "litert:default": "xnnpack",
-    "tflm:real": "tflm",
-}
 
 
 def errata_for(op: str, types: Iterable[str], runtimes: Iterable[str]) -> tuple[Erratum, ...]:

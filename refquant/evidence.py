@@ -15,7 +15,8 @@ class NearEvidence:
     """The models of a kernel in which the runtime does not claim to be equal, and `why`.
 
     `distance`: the largest in ulps, absolute (codes of integers), and relative to the largest magnitude of its tensor,
-    where both are finite; and how many differ by an infinity or a NaN ("not_finite").
+    where both are finite; and how many differ by an infinity or a NaN ("not_finite"). `typical`: the relative one in
+    the median model of those that differ.
     """
 
     models: int
@@ -23,6 +24,7 @@ class NearEvidence:
     differing: int
     distance: Mapping[str, float]
     why: str
+    typical: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def near_text(near: NearEvidence) -> str:
     found = {"ulps": 0.0, "absolute": 0.0, "relative": 0.0, "not_finite": 0.0, **near.distance}
     words = [f"{near.differing:,} of {near.elements:,} differ"]
     if found["ulps"]:
-        words.append(f"at most by {found['relative']:.1e} of the largest value")
+        words.append(f"mostly by {near.typical:.1e} of the largest value, at most by {found['relative']:.1e}")
     elif found["absolute"]:
         words.append(f"at most by {found['absolute']:,.0f}")
     if found["not_finite"]:

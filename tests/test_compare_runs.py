@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import refquant
-from graphs import binary, floats, loop
+from graphs import Graphs, binary, floats, loop
 from models import T, one_op
-from refquant.arithmetic.requantize import FLOAT32_EVEN, UPWARD_ROUNDING
+from refquant.arithmetic.requantize import FLOAT32_EVEN, UPWARD_ROUNDING, Requantizer
 from refquant.cli import app, comparing_runs
-from refquant.compare import arithmetic_search, real_runtimes, run_comparison, run_tallies
-from refquant.compare.arithmetic_search import Observation, search
+from refquant.compare import arithmetic_search, real_runtimes, run_causes, run_comparison, run_tallies
+from refquant.compare.arithmetic_search import Candidate, Observation, search
 from refquant.compare.differences import Difference, difference, ulps_between
+from refquant.compare.explanations import Explained
 from refquant.compare.run_inputs import drawn_samples
 from refquant.compare.run_records import KEYS, run_record
 from refquant.compare.run_sides import Described
@@ -86,6 +88,9 @@ def test_floats_differ_by_bits_and_ulps() -> None:
     assert found.largest == np.inf
     assert ulps_between(base[0, :2], other[0, :2]).tolist() == [0, 1]
     assert ulps_between(np.float32([-1e-45]), np.float32([1e-45])).tolist() == [2]
+    steps = np.arange(5, dtype=np.int32)
+    ones = np.ones((1, 5), np.float32)
+    assert difference(ones, (ones.view(np.int32) + steps).view(np.float32), 0).histogram == ((2, 1), (4, 2), (8, 1))
 
 
 def test_arrays_of_another_kind_differ_everywhere() -> None:
@@ -281,6 +286,81 @@ def test_what_explains_later_samples_only_is_no_explanation(first: int, monkeypa
     run_of_it = comparison.operators[0].runs[0]
     assert run_of_it.differs
     assert run_of_it.explained is None
+
+
+def test_the_description_of_what_is_observed_ends_the_search() -> None:
+    observation, programs = observed(RUNTIMES["tflite_opt"], "CONV_2D")
+    programs["tflite_opt"] = prepare(refquant.load(NETWORK), RUNTIMES["tflite_opt"])
+    ((explanation, candidate),) = search(observation, "tflite_ref", programs, "tflite_opt")
+    assert explanation.whole
+    assert candidate.runtime == "tflite_opt"
+
+
+def quarters(count: int) -> Model:
+    """A chain of CONV_2D that divide codes by 4."""
+    weights, bias = T(data=np.ones((1, 1, 1, 1), np.int8), scale=0.25), T(data=np.zeros(1, np.int32), scale=0.25)
+    tensors = {"weights": weights, "bias": bias, **{f"x{i}": T((1, 1, 1, 1), scale=1.0) for i in range(count + 1)}}
+    options = {"padding": "VALID", "stride_h": 1, "stride_w": 1, "fused_activation_function": "NONE"}
+    operators = [("CONV_2D", (f"x{i}", "weights", "bias"), (f"x{i + 1}",), options) for i in range(count)]
+    return Graphs().add(tensors, operators, ("x0",), (f"x{count}",)).model()
+
+
+def codes(*values: int) -> np.ndarray:
+    return np.array(values, np.int8).reshape(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("requantizer", "second"), [(UPWARD_ROUNDING, -6), (FLOAT32_EVEN, 10)])
+def test_of_what_explains_one_block_only_what_explains_the_next_is_kept(
+    requantizer: Requantizer, second: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of -2 is 0 upwards and to even; that of -6 is -1 upwards alone, that of 10 is 2 to even alone."""
+    monkeypatch.setattr(run_tallies, "BLOCK_BYTES", 1)
+    without_its_own_description(monkeypatch)
+    device = with_values("device", {"CONV_2D.requantizer": requantizer})
+    run = compared("tflite_ref", device, model=quarters(1), inputs=codes(-2, second)).operators[0].runs[0]
+    assert run.explained.words == requantizer.name
+    assert all(found.whole and found.elements == 2 for found in run.explanations)
+    assert all(len(found.replaced) == 1 for found in run.explanations)  # what replaces more is not asked any longer
+
+
+def test_an_operator_that_happens_not_to_differ_computes_as_others_of_its_kind() -> None:
+    """-15 becomes -4 and then -1 in the reference, -3 and then 0 upwards; but -4 becomes -1 in both."""
+    device = with_values("device", {"CONV_2D.requantizer": UPWARD_ROUNDING})
+    comparison = compared("tflite_ref", device, model=quarters(2), inputs=codes(-15, -15))
+    assert [row.runs[0].differs for row in comparison.operators] == [True, False]
+    run = comparison.runtimes[1]
+    assert run.outputs.differing == run.whole_cause == 2
+
+
+def test_operators_of_a_kind_share_the_arithmetic_that_explains_all_of_them() -> None:
+    step = prepare(quarters(1), TFLITE_REF).steps[0]
+
+    def explained(*names: str) -> run_tallies.OperatorTally:
+        pairs = [(Explained(n, "", (), 1, 1, 1, 1), Candidate(n, "", (), step)) for n in names]
+        return run_tallies.OperatorTally(cause=Difference(1, 1), found=pairs)
+
+    operators = [explained("one", "both"), explained("both"), explained("other", "both")]
+    scene = SimpleNamespace(kinds=[("CONV_2D", "INT8")] * 3)
+    run_causes.settle(scene, run_tallies.Tally(None, operators))
+    assert [seen.explained.words for seen in operators] == ["both"] * 3
+
+
+def test_why_a_real_runtime_is_not_described_exactly() -> None:
+    model = one_op("EXP", [T((1, 3), "FLOAT32")], [T((1, 3), "FLOAT32")])
+    programs = {"xnnpack": prepare(model, RUNTIMES["xnnpack"])}
+    real, other = (SimpleNamespace(name=name, real=name != "other") for name in ("litert:default", "other"))
+    for base, side, told in ((real, other, True), (other, real, True), (other, other, False)):
+        scene = SimpleNamespace(base=base, programs=programs, kinds=[("EXP", "FLOAT32")])
+        reason = run_causes._reason(scene, run_tallies.Tally(side, []), 0)
+        assert reason == (RUNTIMES["xnnpack"].delegate.inexact["EXP"]["FLOAT32"] if told else "")
+
+
+def test_an_output_of_another_type_is_told() -> None:
+    def wide(params: Any, arrays: Any) -> Any:
+        return (convolution.conv_2d(params, arrays)[0].astype(np.int16),)
+
+    run = compared("tflite_ref", with_kernel("wide", "CONV_2D", wide), model=quarters(1)).operators[0].runs[0]
+    assert run.error == "gives int16 (1, 1, 1, 1) in the place of int8 (1, 1, 1, 1)"
 
 
 def test_what_no_described_arithmetic_explains_is_told_with_its_count() -> None:

@@ -24,6 +24,7 @@ from refquant.model import write_model
 from refquant.model.graph import Model
 from refquant.program import prepare
 from refquant.runtimes import runtime_named
+from refquant.runtimes.tflite_opt import TFLITE_OPT
 
 MODELS = 3  # of each check
 XNNPACK = runtime_named("xnnpack")
@@ -82,6 +83,16 @@ def conv_2d(**changed: object) -> Model:
 REFUSED = {
     "a bias of one scale": (conv_2d(bias=T(data=np.zeros(2, np.int32), scale=0.125)), "it has 1 scales, but filter"),
     "a multiplier of 256": (conv_2d(output=T((1, 2, 2, 2), "INT8", 2.0**-10)), "refuses multipliers of 256 and more"),
+    "a multiplier above 255 of constants": (
+        one_op(
+            "BATCH_MATMUL",
+            [T((2, 2), "INT8", 1.0), T(data=np.ones((2, 2), np.int8), scale=255.5)],
+            [T((2, 2), "INT8", 1.0)],
+            {"adj_x": False, "adj_y": False, "asymmetric_quantize_inputs": False},
+            3,
+        ),
+        "multipliers above 255",
+    ),
     "a filter with a zero point": (
         one_op(
             "DEPTHWISE_CONV_2D",
@@ -119,8 +130,19 @@ def test_refusals_tell_why(what: str) -> None:
 @needs_oracle
 @pytest.mark.parametrize("what", REFUSED)
 def test_the_real_one_refuses_the_same(what: str) -> None:
-    with pytest.raises(Rejected):
-        litert.operators(write_model(REFUSED[what][0]), "AUTO")
+    model = REFUSED[what][0]
+    inputs = [model.graph.tensors[index] for index in model.graph.inputs]
+    with pytest.raises((Rejected, Crashed)):
+        litert.run(write_model(model), [[np.zeros(tensor.shape, tensor.dtype) for tensor in inputs]], "AUTO")
+
+
+def test_what_is_inexact_with_the_delegate_or_without_it() -> None:
+    assert XNNPACK.inexact["SQRT"] == XNNPACK.delegate.inexact["SQRT"]
+    assert XNNPACK.inexact["CONV_2D"]["FLOAT32"].startswith("where the delegate leaves the operator")
+    assert XNNPACK.inexact["CONV_3D"] == TFLITE_OPT.inexact["CONV_3D"]  # which it never takes
+    for delegated, told in ((True, None), (False, TFLITE_OPT.inexact["CONV_2D"]["FLOAT32"])):
+        why = XNNPACK.why_inexact("CONV_2D", "FLOAT32", delegated)
+        assert why == told if told is None else why.endswith(told)
 
 
 # What counts as a constant --------------------------------------------------------------------------------------------
@@ -170,6 +192,37 @@ def test_constants_as_in_the_real_one(name: str) -> None:
     want = litert.run(write_model(model), [[x]], "AUTO")[0][output]
     if taken:
         assert not differing(refquant.run(model, x, runtime="xnnpack")[0], want).any()
+
+
+# Shapes that have kernels of their own --------------------------------------------------------------------------------
+
+
+def same_as_the_real_one(model: Model, x: np.ndarray) -> None:
+    want = litert.run(write_model(model), [[x]], "AUTO")[0][model.graph.outputs[0]]
+    assert not differing(refquant.run(model, x, runtime="xnnpack")[0], want).any()
+
+
+@needs_oracle
+@pytest.mark.parametrize("channels", [1, 2])
+def test_one_tap_from_one_channel_to_one_quantizes_images(channels: int) -> None:
+    """Any other filter of one tap quantizes pixel by pixel."""
+    rng = np.random.default_rng(0)
+    filter_ = T(data=rng.integers(-127, 128, (channels, 1, 1, 1)).astype(np.int8), scale=0.01)
+    operands = [T((1, 4, 4, 1), "FLOAT32"), filter_, T(data=np.zeros(channels, np.float32))]
+    model = one_op("CONV_2D", operands, [T((1, 4, 4, channels), "FLOAT32")], CONV_2D, 5)
+    same_as_the_real_one(model, rng.standard_normal((1, 4, 4, 1)).astype(np.float32))
+
+
+@needs_oracle
+@pytest.mark.parametrize("size", [5, 6])
+def test_products_of_25_taps_are_added_column_by_column(size: int) -> None:
+    """Those of more row by row."""
+    rng = np.random.default_rng(0)
+    filter_ = T(data=rng.standard_normal((1, size, size, 8)).astype(np.float32))
+    operands = [T((1, 9, 9, 8), "FLOAT32"), filter_, T(data=np.zeros(8, np.float32))]
+    output = T((1, 10 - size, 10 - size, 8), "FLOAT32")
+    model = one_op("DEPTHWISE_CONV_2D", operands, [output], {**CONV_2D, "depth_multiplier": 1}, 3)
+    same_as_the_real_one(model, rng.standard_normal((1, 9, 9, 8)).astype(np.float32))
 
 
 # Several operators at once --------------------------------------------------------------------------------------------

@@ -231,6 +231,20 @@ def test_blocks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         assert one.end_to_end.total.largest == other.end_to_end.total.largest
 
 
+def test_samples_that_depend_on_earlier_ones_are_not_cut_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    weights = [T(data=rng.normal(0, 1, shape).astype(np.float32)) for shape in ((4, 3), (4, 5))]
+    operands = [T((1, 3), "FLOAT32"), *weights, None, T((1, 20), "FLOAT32", variable=True)]
+    options = {"rank": 1, "fused_activation_function": "NONE", "asymmetric_quantize_inputs": False}
+    model = one_op("SVDF", operands, [T((1, 4), "FLOAT32")], options)
+    inputs = rng.normal(0, 1, (12, 3)).astype(np.float32)
+    whole = split_error(model, model, inputs, "tflite_opt")
+    monkeypatch.setattr("refquant.compare.error_split.BLOCK_ELEMENTS", 1)
+    shares: list[float] = []
+    assert split_error(model, model, inputs, "tflite_opt", progress=shares.append) == whole
+    assert shares == [1]
+
+
 def test_what_only_one_model_has_is_told() -> None:
     model, quantized, inputs = network()
     shorter = model.with_graph(refquant.load(model.to_bytes()).graph)

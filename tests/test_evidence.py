@@ -66,14 +66,14 @@ def test_a_cell_without_evidence_is_blank() -> None:
     assert cell_text((), types) == ""
     assert cell_text((KernelEvidence("ADD INT8", 0, 0, 0, refused=9),), types) == ""
     equal = KernelEvidence("ADD INT8", 2, 1234, 0)
-    near = NearEvidence(2, 10, 4, {"ulps": 3, "absolute": 0.5, "relative": 1.2e-7, "not_finite": 0}, "sums")
+    near = NearEvidence(2, 10, 4, {"ulps": 3, "absolute": 0.5, "relative": 1.2e-7, "not_finite": 0}, "sums", 3e-8)
     assert cell_text((equal,), ["INT8"]) == "= 1,234"
     assert cell_text((equal,), types) == "= 1,234 in INT8"
     inexact = KernelEvidence("ADD FLOAT32", 0, 0, 0, near=near)
     assert cell_text((equal, inexact), types) == "= 1,234; inexact: FLOAT32"
     assert types_of({"tflm": (equal, inexact, KernelEvidence("ADD INT16", 0, 0, 0, refused=9))}) == types
     assert cell_text((KernelEvidence("ADD INT8", 2, 9, 3),), ["INT8"]) == "INT8: 3 of 9 differ"
-    assert near_text(near) == "4 of 10 differ, at most by 1.2e-07 of the largest value"
+    assert near_text(near) == ("4 of 10 differ, mostly by 3.0e-08 of the largest value, at most by 1.2e-07")
     assert set(cells(EVIDENCE, "CONV_2D")) == set(EVIDENCE.runtimes)
 
 
@@ -88,6 +88,10 @@ def test_a_runtime_reads_as_its_difference() -> None:
     assert kernels["ADD INT8"] == ("binary.add", "binary_vectors.add")
     assert found.delegate is None
     assert not found.not_built
+    delegate, micro = (difference(RUNTIMES[name], RUNTIMES) for name in ("xnnpack", "tflm"))
+    assert {"activation.range", "bias.scale_difference"} <= {one.name for one in delegate.delegate.arithmetic}
+    values = {one.name: (one.other, one.own) for one in micro.arithmetic}
+    assert values["SUM.read_as"] == ("INT8: UINT8; INT16: UINT8", "none")
 
 
 @pytest.mark.parametrize("name", [name for name, runtime in RUNTIMES.items() if runtime.base])

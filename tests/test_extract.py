@@ -180,6 +180,46 @@ def test_subgraphs_are_numbered_anew_and_buffers_kept_once() -> None:
         refquant.extract(model, 1, {**given, "n": np.array(0, np.int32)}, subgraph=1)
 
 
+def test_what_comes_after_the_operator_need_not_run() -> None:
+    tensors = {"x": floats(1, 3), "y": floats(1, 3), "z": floats(1, 3)}
+    operators = [("ABS", ("x",), ("y",), {}), ("GELU", ("y",), ("z",), {})]
+    model = Graphs().add(tensors, operators, ("x",), ("z",)).model()
+    one, arrays = refquant.extract(model, 0, np.array([[1, -2, 3]], np.float32), "tflm")
+    assert refquant.run(one, arrays, runtime="tflm")[0].tolist() == [[1, 2, 3]]
+
+
+def test_shapes_are_those_of_the_run() -> None:
+    tensors = {"dims": T((1,), "INT32"), "value": floats(), "filled": floats(0), "y": floats(0)}
+    operators = [("FILL", ("dims", "value"), ("filled",), {}), ("ABS", ("filled",), ("y",), {})]
+    model = Graphs().add(tensors, operators, ("dims", "value"), ("y",)).model()
+    one, arrays = refquant.extract(model, 1, [np.array([3], np.int32), np.float32(-2)])
+    assert [tensor.shape for tensor in one.graph.tensors] == [(3,), (3,)]
+    assert refquant.run(one, arrays)[0].tolist() == [2, 2, 2]
+
+
+def test_a_name_that_two_operators_give_names_none() -> None:
+    tensors = {"x": floats(1, 3), "y": floats(1, 3), "z": floats(1, 3)}
+    operators = [("ABS", ("x",), ("y",), {}), ("NEG", ("y",), ("z",), {})]
+    model = Graphs().add(tensors, operators, ("x",), ("z",)).model()
+    same = tuple(replace(tensor, name="same") for tensor in model.graph.tensors)
+    model = model.with_graph(replace(model.graph, tensors=same))
+    with pytest.raises(InvalidInput, match=r"operators 0, 1 give a tensor named 'same' in subgraph 0"):
+        refquant.extract(model, "same", np.ones((1, 3), np.float32))
+
+
+def test_a_buffer_that_two_constants_share_is_kept_once() -> None:
+    constant = np.array([[1, 2, 3]], np.float32)
+    tensors = {"x": floats(1, 3), "one": T(data=constant), "other": T(data=constant), "y": floats(1, 9)}
+    options = {"axis": 1, "fused_activation_function": "NONE"}
+    operators = [("CONCATENATION", ("x", "one", "other"), ("y",), options)]
+    model = Graphs().add(tensors, operators, ("x",), ("y",)).model()
+    x, one, other, y = model.graph.tensors
+    model = model.with_graph(replace(model.graph, tensors=(x, one, replace(other, buffer=one.buffer), y)))
+    found, arrays = refquant.extract(model, 0, np.zeros((1, 3), np.float32))
+    assert [data for data in found.buffers if data] == [constant.tobytes()]
+    assert refquant.run(found, arrays)[0].tolist() == [[0, 0, 0, 1, 2, 3, 1, 2, 3]]
+
+
 @NEEDS_LITERT
 @pytest.mark.parametrize("name", ["SVDF", "SVDF hybrid", "UNIDIRECTIONAL_SEQUENCE_LSTM"])
 def test_an_operator_that_remembers_gets_the_samples_before(name: str) -> None:

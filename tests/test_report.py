@@ -15,11 +15,12 @@ import pytest
 import refquant
 from models import T, one_op
 from refquant import cli
+from refquant.compare.differences import Difference
 from refquant.compare.runs import RunComparison
 from refquant.errors import InvalidInput
 from refquant.model.graph import Model
 from refquant.report import figures, page, render, write_report
-from refquant.report.layers import layers
+from refquant.report.layers import _lanes, layers
 from refquant.report.words import level, percent, shown, verdict
 from refquant.runtimes import runtime_named
 
@@ -132,6 +133,9 @@ def test_the_worst_elements_are_accounted_for() -> None:
     for worst in section.worst:
         assert worst.account is not None
         codes = dict(worst.account.roundings)
+        told = dict(zip(section.roundings, worst.roundings, strict=True))
+        assert told["float64 round, half away from zero"] == (worst.element.base, "base")
+        assert told["upward rounding"] == (worst.element.value, "value")
         assert codes["float64 round, half away from zero"] == worst.element.base
         assert codes["upward rounding"] == worst.element.value
         assert worst.line is not None
@@ -164,6 +168,29 @@ def test_one_runtime_that_does_not_run_and_nothing_that_differs() -> None:
     assert "tflite_ref and the same give the same in every element of every operator" in text
 
 
+def test_an_operator_names_its_errata_and_its_errors() -> None:
+    axes = T(data=np.array([1], np.int32))
+    model = one_op("SUM", [T((1, 9), scale=0.5), axes], [T((1, 1), scale=0.5)], {"keep_dims": True})
+    kernels = runtime_named("tflite_ref").kernels
+    plain = kernels["SUM"]["INT8"]
+    wide = replace(plain, run=lambda params, arrays: (plain.run(params, arrays)[0].astype(np.int16),))
+    wrong = replace(runtime_named("tflite_ref"), name="wide", kernels={**kernels, "SUM": {"INT8": wide}})
+    found = refquant.compare_runs(model, drawn(model), ["tflite_ref", "tflite_opt", wrong])
+    errata = {erratum.key: operators for erratum, operators in page._errata(found)}
+    assert errata["sum-int8-read-as-uint8"] == (0,)
+    text = sound(render(found)).text
+    assert "every negative code counts 256 too much" in text
+    assert "gives int16 (1, 1) in the place of int8 (1, 1)" in text
+
+
+def test_a_histogram_in_a_cell_has_few_bars() -> None:
+    assert page.spark(None) == page.spark(Difference(9)) == ()
+    one, other = page.spark(Difference(9, 4, histogram=((-1, 1), (1, 3))))
+    assert (one[3], other[3]) == (7, 14)  # log2 of 1 + 1 and of 3 + 1
+    many = Difference(99, 99, histogram=tuple((step, 1) for step in range(1, 100)))
+    assert len(page.spark(many)) <= page.MOST_SPARKS
+
+
 def test_many_operators_are_told_short(comparison: RunComparison, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MOST_SECTIONS", 1)
     differing = [row.operator for row in comparison.operators if any(run.differs for run in row.runs)]
@@ -176,11 +203,16 @@ def test_edges_that_pass_over_rows_do_not_meet(comparison: RunComparison) -> Non
     assert len(picture.nodes) == len(comparison.operators) + 2
     assert len(picture.cells) == 2 * 2 * len(comparison.operators)
     assert len(set(picture.edges)) == len(picture.edges)
+    lanes = _lanes([(0, 3), (1, 5), (3, 6), (5, 7), (0, 7)])
+    assert lanes == {(5, 7): 0, (0, 3): 0, (3, 6): 1, (1, 5): 2, (0, 7): 3}
 
 
 def test_words() -> None:
     assert [percent(rate) for rate in (0.0004, 0.371, 0.9999, 1.0)] == ["<0.1 %", "37.1 %", "99.9 %", "100 %"]
     assert level(None) == 0
+    assert [level(Difference(1000, differing)) for differing in (0, 1, 9, 10, 49, 50, 200, 499, 500)] == [
+        *(0, 2, 2, 3, 3, 4, 5, 5, 6)
+    ]
     assert shown("a\nb") == "a\N{REPLACEMENT CHARACTER}b"
     assert len(shown("x" * 999)) == 96
 

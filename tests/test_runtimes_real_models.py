@@ -29,6 +29,14 @@ pytestmark = [
 ]
 
 
+def file_of(name: str) -> bytes:
+    """The public model. Skips the test if it is not there."""
+    path = MODELS / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"models missing: {path}")
+    return path.read_bytes()
+
+
 def real_tensors(data: bytes, runtime: str) -> tuple[list[np.ndarray], list[dict[int, np.ndarray]]]:
     """(inputs, for each of them every tensor of the real runtime). Skips the test if that is not installed."""
     if missing := oracle.why_missing(RESOLVERS[runtime]):
@@ -74,15 +82,13 @@ def alone(model: Model) -> Iterator[tuple[Operator, Model]]:
 @pytest.mark.parametrize("name", [*INT8_MODELS, *UINT8_MODELS])
 @pytest.mark.parametrize("runtime", RESOLVERS)
 def test_end_to_end(runtime: str, name: str) -> None:
-    path = MODELS / f"{name}.tflite"
-    if not path.exists():
-        pytest.skip(f"models missing: {path}")
-    model = refquant.load(path)
-    if refused(model, path.read_bytes(), runtime):
+    data = file_of(name)
+    model = refquant.load(data)
+    if refused(model, data, runtime):
         return
     if not all(exact(model, runtime)):
         pytest.skip(f"{runtime} does not claim to be equal in every operator")
-    for array, want in zip(*real_tensors(path.read_bytes(), runtime), strict=True):
+    for array, want in zip(*real_tensors(data, runtime), strict=True):
         for index, tensor in run_all_tensors(model, array, runtime).items():
             assert not differing(tensor, want[index]).any(), f"tensor {index}"
 
@@ -91,15 +97,13 @@ def test_end_to_end(runtime: str, name: str) -> None:
 @pytest.mark.parametrize("runtime", [name for name in RESOLVERS if runtime_named(name).delegate is not None])
 def test_outputs_of_operators_run_together(runtime: str, name: str) -> None:
     """Where no inner tensor is kept, a delegate runs many operators as one; that changes no output."""
-    path = MODELS / f"{name}.tflite"
-    if not path.exists():
-        pytest.skip(f"models missing: {path}")
-    model = refquant.load(path)
+    data = file_of(name)
+    model = refquant.load(data)
     if not all(exact(model, runtime)):
         pytest.skip(f"{runtime} does not claim to be equal in every operator")
     inputs = draw_inputs(model, seed=4)[-INPUTS - 2 :]
     samples = [inputs[i : i + 1] for i in range(len(inputs))]
-    real = litert.run(path.read_bytes(), [[array] for array in samples], RESOLVERS[runtime], False)
+    real = litert.run(data, [[array] for array in samples], RESOLVERS[runtime], False)
     for array, want in zip(samples, real, strict=True):
         for index, output in zip(model.graph.outputs, refquant.run(model, array, runtime=runtime), strict=True):
             assert not differing(output.reshape(want[index].shape), want[index]).any(), f"tensor {index}"
@@ -108,16 +112,14 @@ def test_outputs_of_operators_run_together(runtime: str, name: str) -> None:
 @pytest.mark.parametrize("name", [*INT8_MODELS, *UINT8_MODELS, *DYNAMIC_RANGE_MODELS])
 @pytest.mark.parametrize("runtime", RESOLVERS)
 def test_each_operator(runtime: str, name: str) -> None:
-    path = MODELS / f"{name}.tflite"
-    if not path.exists():
-        pytest.skip(f"models missing: {path}")
-    model = refquant.load(path)
-    if refused(model, path.read_bytes(), runtime):
+    data = file_of(name)
+    model = refquant.load(data)
+    if refused(model, data, runtime):
         return
     claimed = {
         id(operator): claim for operator, claim in zip(model.graph.operators, exact(model, runtime), strict=True)
     }
-    _, tensors = real_tensors(path.read_bytes(), runtime)
+    _, tensors = real_tensors(data, runtime)
     for operator, one in alone(model):
         if not claimed[id(operator)]:
             continue

@@ -14,6 +14,8 @@ import pytest
 import refquant
 from models import T, one_op
 from refquant.errors import UnsupportedModel
+from refquant.program import prepare
+from refquant.runtimes import runtime_named
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,27 @@ REFUSED = {
         "type INT32 of tensor 't0' is not built for ABS in runtime tflm",
     ),
 }
+
+
+def joined(count: int) -> Any:
+    options = {"axis": 0, "fused_activation_function": "NONE"}
+    return one_op("CONCATENATION", [T((1, 2), "FLOAT32")] * count, [T((count, 2), "FLOAT32")], options)
+
+
+def gathered(coordinates: int) -> Any:
+    indices = T(data=np.zeros((1, coordinates), np.int32))
+    return one_op("GATHER_ND", [T((2,) * coordinates, "FLOAT32"), indices], [T((1,), "FLOAT32")])
+
+
+def axes(count: int) -> Any:
+    return one_op("ABS", [T((1,) * count, "FLOAT32")], [T((1,) * count, "FLOAT32")])
+
+
+@pytest.mark.parametrize(("model", "most"), [(joined, 10), (gathered, 5), (axes, 6)])
+def test_the_most_that_it_takes(model: Any, most: int) -> None:
+    prepare(model(most), runtime_named("tflm"))
+    with pytest.raises(UnsupportedModel, match="TensorFlow Lite Micro does not run it"):
+        prepare(model(most + 1), runtime_named("tflm"))
 
 
 @pytest.mark.parametrize("name", REFUSED)

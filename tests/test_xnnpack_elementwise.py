@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import refquant
+from graphs import Graphs
 from models import T, one_op
 from refquant.arithmetic import vector_functions
 from refquant.arithmetic.affine import steps_by_inverse
@@ -92,6 +94,18 @@ def test_bounds_of_activations_are_rounded_with_the_zero_point() -> None:
     assert activation_range_of_sums("NONE", scale, -128, "UINT8") == (0, 255)
 
 
+@pytest.mark.parametrize("weights", [np.full((1, 1), 10, np.float32), np.full((1, 1), 10, np.int8)])
+def test_what_overflows_is_infinite(weights: np.ndarray) -> None:
+    """Where the other kernels clamp to the largest number."""
+    scale = 1.0 if weights.dtype == np.int8 else None
+    operands = [T((1, 1), "FLOAT32"), T(data=weights, scale=scale), T(data=np.zeros(1, np.float32))]
+    for activation, largest in (("NONE", np.inf), ("RELU", np.inf), ("RELU6", 6)):
+        options = {"fused_activation_function": activation}
+        model = one_op("FULLY_CONNECTED", operands, [T((1, 1), "FLOAT32")], options)
+        assert delegated(model)
+        assert run(model, np.array([[3e38]], np.float32))[0, 0] == np.float32(largest)
+
+
 def test_leaky_relu_in_256ths() -> None:
     def model(ratio: float) -> Model:
         return one_op("LEAKY_RELU", [T((3,), scale=1.0)], [T((3,), scale=256 / ratio)], {"alpha": 0.25})
@@ -108,6 +122,27 @@ def test_sum_with_one_shift() -> None:
     assert delegated(model)
     assert run(model, np.array([8], np.int8))[0] == 21  # 7.5 + 6 + 7: half-way values go up
     assert run(model, np.array([-2], np.int8))[0] == 6  # -7.5 + 6 + 7 = 5.5
+
+
+def test_multipliers_of_a_sum_are_rounded_to_even() -> None:
+    """Scale / output scale is half-way between two numbers of 21 bits, behind an even digit and behind an odd one."""
+    for significand, multiplier in ((2**21 + 1, 2**20), (2**21 + 3, 2**20 + 2)):
+        x, output = T((1,), scale=significand / 2**21), T((1,), scale=1.0)
+        model = one_op("ADD", [x, x], [output], {"fused_activation_function": "NONE"})
+        params = prepare(model, runtime_named("xnnpack")).steps[0].params
+        assert (params.multiplier1, params.multiplier2, params.shift) == (multiplier, multiplier, 20)
+
+
+def test_a_tensor_times_itself_is_a_square() -> None:
+    """The results are LiteRT's: the product of two equal tensors is rounded otherwise."""
+    x, other = (T((2,), scale=0.0625, zero_point=83) for _ in range(2))
+    output, codes = T((2,), scale=0.375, zero_point=-63), np.array([-49, -25], np.int8)
+    options = {"fused_activation_function": "NONE"}
+    for operands, want in ((("x", "x"), [118, 58]), (("x", "other"), [119, 59])):
+        tensors = {"x": x, "other": other, "y": output}
+        model = Graphs().add(tensors, [("MUL", operands, ("y",), options)], ("x", "other"), ("y",)).model()
+        got = refquant.run(model, [codes, codes], runtime="xnnpack")[0]
+        np.testing.assert_array_equal(got, want)
 
 
 def test_of_zeros_and_nans_the_later_one_counts() -> None:

@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -150,16 +150,23 @@ class Engine:
         return last
 
 
+def in_turn(
+    engines: Mapping[str, Engine], rounds: int, advance: Callable[[], object]
+) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """Runs every engine once a round, then ends them: (what each tells at its end, its median seconds)."""
+    for _ in range(rounds):
+        for engine in engines.values():
+            engine.seconds.append(engine.ask("run")["seconds"])
+            advance()
+    ends = {name: engine.end() for name, engine in engines.items()}
+    return ends, {name: statistics.median(engine.seconds) for name, engine in engines.items()}
+
+
 def measure(name: str, model: Path, batch: int, rounds: int, progress: Progress) -> list[Result]:
     """All engines on one model and batch, round after round in turn."""
     task = progress.add_task(f"{name}, batch {batch}", total=rounds * len(ENGINES))
     engines = {engine: Engine(engine, model, batch) for engine in ENGINES}
-    for _ in range(rounds):
-        for engine in engines.values():
-            engine.seconds.append(engine.ask("run")["seconds"])
-            progress.advance(task)
-    ends = {key: engine.end() for key, engine in engines.items()}
-    medians = {key: statistics.median(engine.seconds) for key, engine in engines.items()}
+    ends, medians = in_turn(engines, rounds, lambda: progress.advance(task))
     return [
         Result(
             name,
@@ -181,13 +188,8 @@ def measure_described(
     """tflite_ref and other described runtimes on one model and batch, round after round in turn."""
     task = progress.add_task(f"{name}, batch {batch}, described", total=rounds * (len(runtimes) + 1))
     engines = {runtime: Engine(f"refquant:{runtime}", model, batch) for runtime in (BASE, *runtimes)}
-    for _ in range(rounds):
-        for engine in engines.values():
-            engine.seconds.append(engine.ask("run")["seconds"])
-            progress.advance(task)
-    ends = {runtime: engine.end() for runtime, engine in engines.items()}
+    ends, medians = in_turn(engines, rounds, lambda: progress.advance(task))
     real = {runtime: Engine(REAL[runtime], model, batch).end()["digest"] for runtime in engines if runtime in REAL}
-    medians = {runtime: statistics.median(engine.seconds) for runtime, engine in engines.items()}
     return [
         Described(
             name,

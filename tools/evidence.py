@@ -17,6 +17,7 @@ import json
 import math
 import multiprocessing
 import platform
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -48,12 +49,17 @@ KERNEL_FLAGS = ("sse", "ssse", "avx", "fma", "f16c", "amx", "gfni", "asimd", "sv
 
 @dataclass
 class Near:
-    """What models gave in which the runtime does not claim to be equal. `distance`: the largest; see crosscheck.py."""
+    """What models gave in which the runtime does not claim to be equal.
+
+    `distance`: the largest; see crosscheck.py. `typical`: the relative one of each model that differs, and at the end
+    the median of them, as a few models of numbers close to overflow are farther off than all others.
+    """
 
     models: int = 0
     elements: int = 0
     differing: int = 0
     distance: dict[str, float] = field(default_factory=dict)
+    typical: list[float] = field(default_factory=list)
     why: str = ""
 
 
@@ -216,6 +222,7 @@ def count_case(tally: Tally, case: Any, runtime: str, where: str, models: int) -
         if why:
             tally.near.why = why
             widen(tally.near.distance, asdict(count.distance))
+            tally.near.typical += [count.distance.relative] if count.differing else []
         else:
             tally.fault = tally.fault or (count.detail and f"{where}: {count.detail}")
 
@@ -251,6 +258,7 @@ def shown(tally: Tally) -> dict[str, Any]:
     if tally.reasons:
         row["reasons"] = dict(tally.reasons.most_common(REASONS))
     row["near"]["distance"] = {key: round_up(value) for key, value in tally.near.distance.items()}
+    row["near"]["typical"] = round_up(statistics.median(tally.near.typical or [0.0]))
     if not tally.near.models:
         del row["near"]
     return row

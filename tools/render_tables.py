@@ -254,11 +254,11 @@ def inexact() -> str:
         for kernel in found.kernels:
             if kernel.near is not None:
                 near, distance = kernel.near, kernel.near.distance
-                counts = f"{near.differing:,} of {near.elements:,}", _power(distance["relative"])
+                counts = f"{near.differing:,} of {near.elements:,}", _power(near.typical), _power(distance["relative"])
                 row = (kernel.kernel, *counts, int(distance["not_finite"]), near.why)
                 alike.setdefault(row, []).append(f"`{name}`")
     rows = sorted([str(row[0]), ", ".join(names), *row[1:]] for row, names in alike.items())
-    head = ["op and type", "runtime", "elements that differ", "farthest, of the tensor's largest value"]
+    head = ["op and type", "runtime", "elements that differ", "how far, of the tensor's largest value", "at most"]
     return _table([*head, "by an infinity or a NaN", "why"], rows)
 
 

@@ -215,10 +215,10 @@ def real_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
     return block
 
 
-def float32_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
+def float32_rounding_block(real: ArrayLike, repeats: int = 1, lowest: float = -(2.0**30)) -> Block:
     """rint(float32(x) * real) in float32, half-way values to even, for blocks of float32 (see blocks.py).
 
-    Results beyond int32 saturate: what follows clamps them.
+    Results below `lowest` are that, those above 2^30 are 2^30: what follows clamps them.
     Source: google/XNNPACK, src/qs8-gemm/ (fp32 requantization).
     """
     factors = spread(real, repeats, np.float32)
@@ -227,6 +227,6 @@ def float32_rounding_block(real: ArrayLike, repeats: int = 1) -> Block:
         with np.errstate(over="ignore"):
             x *= head(factors, x.size)
         np.rint(x, out=x)
-        return np.asarray(np.clip(x, -(2.0**30), 2.0**30).astype(np.int32))
+        return np.asarray(np.clip(x, lowest, 2.0**30).astype(np.int32))
 
     return block

@@ -8,7 +8,7 @@ Source: google/gemmlowp, doc/quantization.md; google-ai-edge/LiteRT, tflite/kern
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from refquant.arithmetic.blocks import Array, Block, head, in_blocks, spread
-from refquant.arithmetic.fixed_point import Int64
+from refquant.arithmetic.fixed_point import INT32_MIN, Int64
 from refquant.arithmetic.multiplier import (
     Multiplier,
     behind_whole_vectors,
@@ -82,7 +82,9 @@ class Requantizer:
     """`prepare(real multipliers, place)` gives the record; `apply(accumulator, record)` the rounded integers.
 
     place: the words that begin an error message. `work` is the dtype in which an accumulator enters `block(record,
-    repeats)`, the rounding of one block in which the record's channels come `repeats` times.
+    repeats)`, the rounding of one block in which the record's channels come `repeats` times. `wraps`: whether results
+    are clamped from above first, and the zero point is then added in int32: the lowest result, -2^31, wraps with a zero
+    point below 0, and becomes the highest code of the type, beyond the clamp.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Requantizer:
     work: np.dtype[Any]
     block: Callable[[Record, int], Block]
     place: Place = Place.NONE
+    wraps: bool = False
 
     def apply(self, accumulator: ArrayLike, record: Record) -> Int64:
         """The rounded integers (int64), before the zero point and the clamp.
@@ -123,6 +126,7 @@ def requantize_and_clamp(
     """
     # A float32 does not hold every int32: the sum is rounded to it, not what is summed up.
     summed = np.dtype(np.float64) if requantizer.work == np.float32 and bias is not None else requantizer.work
+    highest = int(np.iinfo(dtype).max) if requantizer.wraps else hi
 
     def make(repeats: int) -> Block:
         rounded = requantizer.block(record, repeats)
@@ -132,9 +136,11 @@ def requantize_and_clamp(
             if added is not None:
                 x += head(added, x.size)
             y = rounded(x.astype(requantizer.work, copy=False))
+            if requantizer.wraps:
+                np.minimum(y, hi - zero_point, out=y)
             if zero_point:
                 y += zero_point
-            return np.clip(y, lo, hi, out=y)
+            return np.clip(y, lo, highest, out=y)
 
         return block
 
@@ -204,6 +210,11 @@ def _float32_rounding(record: Record, repeats: int) -> Block:
     return float32_rounding_block(record.real, repeats)
 
 
+def _float32_rounding_to_int32(record: Record, repeats: int) -> Block:
+    assert isinstance(record, RealMultiplier)
+    return float32_rounding_block(record.real, repeats, INT32_MIN)
+
+
 def _int64_rounding(record: Record, repeats: int) -> Block:
     assert isinstance(record, Multiplier)
     return int64_rounding_block(record.multiplier, record.shift, repeats)
@@ -221,6 +232,7 @@ def _real_rounding(record: Record, repeats: int) -> Block:
 DOUBLE_ROUNDING = Requantizer("double rounding", _prepare_fixed_point, np.dtype(np.int32), _double_rounding)
 UPWARD_ROUNDING = Requantizer("upward rounding", _prepare_fixed_point, np.dtype(np.int32), _upward_rounding)
 FLOAT32_EVEN = Requantizer("float32, half to even", _prepare_real, np.dtype(np.float32), _float32_rounding)
+FLOAT32_EVEN_WRAPPING = replace(FLOAT32_EVEN, block=_float32_rounding_to_int32, wraps=True)
 UPWARD_ROUNDING_IN_EIGHTS = Requantizer(
     "upward rounding of whole blocks of 8 channels, double rounding of the rest",
     _prepare_fixed_point,

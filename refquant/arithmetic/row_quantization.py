@@ -76,6 +76,11 @@ def quantize_rows_asymmetric(rows: Float32) -> QuantizedRows:
     return QuantizedRows(np.clip(centred, *bounds, out=centred), scale, zero_point)
 
 
+def row_quantizer(asymmetric: bool) -> RowQuantizer:
+    """quantize_rows_asymmetric or quantize_rows_symmetric."""
+    return quantize_rows_asymmetric if asymmetric else quantize_rows_symmetric
+
+
 def quantize_rows_by_steps_a_unit(rows: Float32) -> QuantizedRows:
     """code = round(x * steps) + zero_point with steps = 255 / (max - min), min <= 0 <= max; the scale is 1 / steps.
 
@@ -174,6 +179,11 @@ def not_negated(weights: NDArray[np.int8]) -> NDArray[np.int16]:
     extra = np.where(weights == INT8_MIN, np.int16(-2 * INT8_MIN), np.int16(0))
     extra[:, weights.shape[1] // BLOCK * BLOCK :] = 0
     return extra
+
+
+def row_sums(weights: NDArray[np.int8]) -> NDArray[np.int64]:
+    """The sum of each row of weights (rows, k)."""
+    return np.asarray(weights.sum(axis=1, dtype=np.int64))
 
 
 def row_sums_in_int16_lanes(weights: NDArray[np.int8]) -> NDArray[np.int64]:

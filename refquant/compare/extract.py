@@ -22,10 +22,8 @@ from refquant.model.validation import SUBGRAPH_OPTIONS, operator_place
 from refquant.program import Inputs, ModelLike, Value, as_model, new_state, prepare, run, run_graph, split_samples
 from refquant.program.control_flow import RESOURCE_OPERATORS
 from refquant.program.execution import Keep
-from refquant.runtimes import RUNTIMES, runtime_named
+from refquant.runtimes import DESCRIBED, runtime_named
 
-# An installed runtime -> the described one that stands for it.
-DESCRIPTIONS = {r.oracle.real: name for name, r in RUNTIMES.items() if r.oracle is not None}
 LONGEST_NAME = 200
 
 
@@ -234,7 +232,7 @@ def _chosen(site: _Site, runs: list[_Run], sample: int | None) -> list[_Run]:
 def _known(model: Model, site: _Site, runtime: str, first: _Run) -> Mapping[int, Array]:
     """What the operator reads and does not change from run to run: constants, and what follows from them and shapes."""
     given = {index: first.values[index].shape for index in site.graph.inputs if index in first.values}
-    described = DESCRIPTIONS.get(runtime, runtime)
+    described = DESCRIBED.get(runtime, runtime)
     try:
         known = prepare(model, runtime_named(described), "wrap", given, site.subgraph).known
     except RefquantError:

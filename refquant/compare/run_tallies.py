@@ -14,7 +14,7 @@ from refquant.kernels.table import kernel_type
 from refquant.model.graph import DTYPES, Array, Graph, Model, Operator
 from refquant.program import Program, prepare
 from refquant.program.control_flow import CONTROL
-from refquant.runtimes import RUNTIMES
+from refquant.runtimes import DESCRIBED, RUNTIMES
 
 BLOCK_BYTES = 128 << 20  # samples are compared together while one runtime's tensors of them stay below this
 FOR_CALIBRATION = "fast_float"  # stands for no runtime
@@ -125,7 +125,7 @@ def twin(side: Side) -> str:
     """The described runtime that it is, or that stands for it; "" if there is none."""
     if isinstance(side, Described):
         return side.name
-    return next((r.name for r in RUNTIMES.values() if r.oracle is not None and r.oracle.real == side.name), "")
+    return DESCRIBED.get(side.name, "")
 
 
 def type_of(operator: Operator, graph: Graph) -> str:

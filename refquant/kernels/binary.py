@@ -33,6 +33,7 @@ from refquant.kernels.elementwise import (
     by_pairs,
     clamp_in_place,
     expect_binary,
+    expect_scaled_binary,
     finish,
     fixed_point,
     fused_stage,
@@ -179,13 +180,10 @@ def mul_params(node: Node) -> ProductParams:
 
     Errors: InvalidModel, UnsupportedModel. Source: tflite/kernels/mul.cc, Prepare.
     """
-    a, b, shape = expect_binary(node)
-    expect_same_type(node, a, node.outputs[0])
-    (scale1, zero_point1), (scale2, zero_point2) = positive_scale(node, a), positive_scale(node, b)
-    output_scale, _ = positive_scale(node, node.outputs[0])
+    shape, ((scale1, zero_point1), (scale2, zero_point2), (output_scale, _)) = expect_scaled_binary(node)
     real = scale_ratio(node, scale1, scale2, over=output_scale)
     params = ProductParams(zero_point1, zero_point2, fused_stage(node, "the output multiplier", real), (shape,))
-    return with_pairs(_product_of_codes, params, a.type)
+    return with_pairs(_product_of_codes, params, node.outputs[0].type)
 
 
 def div_params(node: Node) -> QuotientParams:
@@ -194,10 +192,8 @@ def div_params(node: Node) -> QuotientParams:
     Errors: InvalidModel; UnsupportedModel where the last right shift of some pair of codes leaves 0 to 31.
     Source: tflite/kernels/div.cc, Prepare.
     """
-    a, b, shape = expect_binary(node)
-    expect_same_type(node, a, node.outputs[0])
-    (scale1, zero_point1), (scale2, zero_point2) = positive_scale(node, a), positive_scale(node, b)
-    output_scale, output_zero_point = positive_scale(node, node.outputs[0])
+    shape, ((scale1, zero_point1), (scale2, zero_point2), output) = expect_scaled_binary(node)
+    (output_scale, output_zero_point), type = output, node.outputs[0].type
     with np.errstate(all="ignore"):
         real = scale_product(node, scale1) / scale_product(node, scale2, output_scale)
     if not np.isfinite(real):
@@ -211,17 +207,17 @@ def div_params(node: Node) -> QuotientParams:
         int(record.shift[0]),
         output_zero_point,
         *fused_range(node),
-        a.type,
+        type,
         (shape,),
     )
-    codes = all_codes(a.type)
+    codes = all_codes(type)
     _, right = _quotient_before_shift(params, codes[:, np.newaxis], codes)
     if right.min() < 0 or right.max() > 31:
         raise node.unsupported(
             f"some codes need right shifts of {int(right.min())} to {int(right.max())} bits, and beyond 0 to 31 they "
             "are undefined behaviour in TFLite. Check the scales of the operator's tensors"
         )
-    return with_pairs(_quotient_of_codes, params, a.type)
+    return with_pairs(_quotient_of_codes, params, type)
 
 
 def _to_one_scale(node: Node, left_shift: int) -> tuple[np.float64, list[InputScaling], Shape]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from refquant.arithmetic.affine import Float32
+from refquant.arithmetic.affine import Float32, real_by_difference, steps_by_division
 from refquant.arithmetic.exact import Narrow
 from refquant.arithmetic.fixed_point import Int64
 from refquant.arithmetic.requantize import Place, one_a_channel
@@ -125,8 +125,8 @@ def quantize_params(node: Node) -> QuantizeParams:
     _expect_quantize(node)
     input, output = node.input(0), node.outputs[0]
     affine = _affine(node, replace(output, shape=input.shape))
-    form = "QUANTIZE.to_steps" if affine.scale.size == 1 else "QUANTIZE.per_channel_to_steps"
-    return QuantizeParams(affine, node.arithmetic[form], output.type, (input.shape,))
+    to_steps = node.arithmetic["QUANTIZE.to_steps"] if affine.scale.size == 1 else steps_by_division
+    return QuantizeParams(affine, to_steps, output.type, (input.shape,))
 
 
 def quantize(params: QuantizeParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -213,8 +213,8 @@ def dequantize_params(node: Node) -> DequantizeParams:
     affine = _affine(node, input)
     if input.type == "INT16" and (affine.scale.size > 1 or affine.zero_point.any()):
         raise node.invalid("an INT16 input needs one scale and zero point 0")
-    form = "DEQUANTIZE.to_real" if affine.scale.size == 1 else "DEQUANTIZE.per_channel_to_real"
-    return DequantizeParams(affine, node.arithmetic[form], (input.shape,))
+    to_real = node.arithmetic["DEQUANTIZE.to_real"] if affine.scale.size == 1 else real_by_difference
+    return DequantizeParams(affine, to_real, (input.shape,))
 
 
 def dequantize(params: DequantizeParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

@@ -95,15 +95,15 @@ class DepthwiseWeights:
     finish: Finish
 
 
-def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
+def depthwise_conv_2d_params(node: Node, requantizer_name: str = "") -> DepthwiseParams:
     """Checks and decodes DEPTHWISE_CONV_2D: input (N, H, W, C), filter (1, kh, kw, O) int8, bias (O,) int32 or none.
 
-    The depth multiplier is O / C; the option depth_multiplier is not read.
+    The depth multiplier is O / C; the option depth_multiplier is not read. requantizer_name: see output_stage.
     Errors: InvalidModel for what TFLite's Prepare rejects; UnsupportedModel for other types.
     Source: tflite/kernels/depthwise_conv.cc, Prepare.
     """
     input_, filter_, window, multiplier, output_shape = decode_depthwise(node, "INT32")
-    zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3])
+    zero_point, stage = quantized_stage(node, input_, filter_, output_shape[3], requantizer_name)
     runs = runs_of(window, output_shape[3])
     return _with_weights(
         node, DepthwiseParams((output_shape,), window, multiplier, "INT8", zero_point, 0, stage, runs, None)

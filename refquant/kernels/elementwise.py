@@ -126,6 +126,16 @@ def positive_scale(node: Node, operand: Operand) -> tuple[np.float32, int]:
     return np.float32(scale), zero_point
 
 
+def expect_scaled_binary(node: Node) -> tuple[Shape, list[tuple[np.float32, int]]]:
+    """(the shape in which the two inputs meet, (scale, zero_point) of both and of the output, which are of one type).
+
+    Errors: InvalidModel.
+    """
+    a, b, shape = expect_binary(node)
+    expect_same_type(node, a, node.outputs[0])
+    return shape, [positive_scale(node, operand) for operand in (a, b, node.outputs[0])]
+
+
 def scale_product(node: Node, *factors: np.float32) -> np.floating[Any]:
     """The product of `factors`, each step rounded to the runtime's "scales.type"; it may be inf."""
     wide: type[np.floating[Any]] = node.arithmetic["scales.type"]

@@ -18,7 +18,16 @@ from refquant.arithmetic.affine import Float32
 from refquant.arithmetic.eigen_functions import tanh
 from refquant.arithmetic.exact import Narrow, PreparedMatrix, exact_matmul, narrowed, prepare_matrix
 from refquant.arithmetic.fixed_point import Int64
-from refquant.arithmetic.row_quantization import RowQuantizer, Scaling, scale_by_product
+from refquant.arithmetic.row_quantization import (
+    RowQuantizer,
+    Scaling,
+    not_negated,
+    quantize_rows_asymmetric,
+    row_quantizer,
+    row_sums_in_int16_lanes,
+    scale_by_filter_then_input,
+    scale_by_product,
+)
 from refquant.kernels.activation import clamp_float, fused_float_range
 from refquant.kernels.checks import expect_same_type
 from refquant.kernels.convolution import (
@@ -130,32 +139,29 @@ def fully_connected_params(node: Node) -> FullyConnectedParams:
         elements,
         elements // columns,
         columns,
-        row_quantizer(node, asymmetric),
+        row_quantizer(asymmetric),
         dense_weights(node, node.value(1)),
         _scales(node, filter_, units),
         fused_activation(node),
     )
 
 
-def row_quantizer(node: Node, asymmetric: bool) -> RowQuantizer:
-    """How the runtime finds the codes of rows."""
-    quantizer: RowQuantizer = node.arithmetic["hybrid.asymmetric" if asymmetric else "hybrid.symmetric"]
-    return quantizer
-
-
 def dense_weights(node: Node, filter_: Array) -> DenseWeights:
     """filter (units, columns) int8, ready to run."""
     matrix = filter_.T.astype(np.int16)
-    lost = matrix.sum(axis=0, dtype=np.int64) - node.arithmetic["hybrid.row_sums"](filter_)
-    not_negated = _not_negated(node, filter_)
-    return DenseWeights(
-        prepare_matrix(matrix, CENTRED_MAGNITUDE), not_negated, lost if lost.any() else None, node.narrow
-    )
+    lost = _lost_sum(filter_, row_sums_in_int16_lanes)
+    return DenseWeights(prepare_matrix(matrix, CENTRED_MAGNITUDE), _not_negated(filter_), lost, node.narrow)
 
 
-def _not_negated(node: Node, rows: Array) -> PreparedMatrix | None:
+def _lost_sum(rows: Array, row_sums: Callable[[Array], Int64]) -> Int64 | None:
+    """What each of the rows (units, k) int8 sums up to beyond what `row_sums` finds; None for nothing."""
+    lost: Int64 = rows.sum(axis=1, dtype=np.int64) - row_sums(rows)
+    return lost if lost.any() else None
+
+
+def _not_negated(rows: Array) -> PreparedMatrix | None:
     """What the runtime's vectors add for negative codes to the products with rows (units, k) int8; None for nothing."""
-    extra = node.arithmetic["hybrid.not_negated"](rows)
+    extra = not_negated(rows)
     return prepare_matrix(extra.T, CODE_MAGNITUDE) if extra.any() else None
 
 
@@ -200,7 +206,7 @@ def _as_float32(sums: Array, bound: int, narrow: Narrow) -> Float32:
 
 @dataclass(frozen=True, slots=True)
 class ConvParams:
-    """What CONV_2D needs to run. `matrices`: the filter, one a group; `not_negated` as in DenseWeights."""
+    """What CONV_2D needs to run. `matrices`: the filter, one a group; `not_negated`, `lost_sum` as in DenseWeights."""
 
     output_shapes: tuple[Shape]
     window: Window
@@ -208,6 +214,7 @@ class ConvParams:
     scaling: Scaling
     matrices: tuple[PreparedMatrix, ...]
     not_negated: PreparedMatrix | None
+    lost_sum: Int64 | None
     filter_scale: Float32
     low: np.float32
     high: np.float32
@@ -230,15 +237,16 @@ def conv_2d_params(node: Node) -> ConvParams:
             f"with {groups} groups filter '{filter_.name}' needs {channels} scales, but has {len(scales)}"
         )
     rows = node.value(1).reshape(channels, -1)
-    form = "CONV_2D.grouped_hybrid_scaling" if groups > 1 else "CONV_2D.hybrid_scaling"
+    scaling: Scaling = scale_by_filter_then_input if groups > 1 else node.arithmetic["CONV_2D.hybrid_scaling"]
     in_vectors = not per_channel and channels % GEMM_CHANNELS != 0
     return ConvParams(
         (output_shape,),
         window,
-        row_quantizer(node, per_channel),
-        node.arithmetic[form] if per_channel else scale_by_product,
+        row_quantizer(per_channel),
+        scaling if per_channel else scale_by_product,
         tuple(prepare_matrix(part.T, CENTRED_MAGNITUDE) for part in np.split(rows, groups)),
-        _not_negated(node, rows) if in_vectors else None,
+        _not_negated(rows) if in_vectors else None,
+        _lost_sum(rows, node.arithmetic["CONV_2D.hybrid_row_sums"]) if groups == 1 else None,
         scales if per_channel else scales[:1],
         *fused_float_range(node),
         node.narrow,
@@ -265,6 +273,8 @@ def conv_2d(params: ConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
         if negative is not None and params.not_negated is not None:
             sums = sums.astype(np.float64)  # a copy: the first result is scratch
             sums += sums_of_products(negative[block], (params.not_negated,))
+        if params.lost_sum is not None:
+            sums = sums.astype(np.float64) + rows.zero_point[block[0]].reshape(-1, 1, 1, 1) * params.lost_sum
         scale = rows.scale[block[0]].reshape(-1, 1, 1, 1)
         real = params.scaling(_as_float32(sums, bound, params.narrow), params.filter_scale, scale)
         real += bias.reshape(-1)
@@ -281,7 +291,6 @@ class DepthwiseParams:
 
     output_shapes: tuple[Shape]
     depth_multiplier: int
-    quantize: RowQuantizer
     scaling: Scaling
     runs: Runs
     taps: Array
@@ -315,7 +324,6 @@ def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
     return DepthwiseParams(
         (output_shape,),
         multiplier,
-        row_quantizer(node, True),
         node.arithmetic["DEPTHWISE_CONV_2D.hybrid_scaling"],
         runs,
         along_runs(taps, runs),
@@ -334,7 +342,7 @@ def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -
     """
     x, _, *rest = arrays
     assert x is not None
-    rows = params.quantize(x.reshape(len(x), math.prod(x.shape[1:])))
+    rows = quantize_rows_asymmetric(x.reshape(len(x), math.prod(x.shape[1:])))
     codes = np.repeat(rows.centred.reshape(x.shape), params.depth_multiplier, axis=3)
     sums = np.empty((len(x), *params.output_shapes[0][1:]), np.float32)
     for runs, target in in_runs(codes, params.runs, 0, np.int16, sums):
@@ -354,8 +362,6 @@ class TransposeConvParams:
 
     output_shapes: tuple[Shape]
     window: Window
-    quantize: RowQuantizer
-    scaling: Scaling
     filter_scale: Float32
     low: np.float32
     high: np.float32
@@ -376,14 +382,7 @@ def transpose_conv_params(node: Node) -> TransposeConvParams:
             f"filter '{filter_.name}' has one scale along dimension {q.quantized_dimension}, which TFLite repeats only "
             f"{filter_.shape[q.quantized_dimension]} times for {output_shape[3]} output channels"
         )
-    return TransposeConvParams(
-        (output_shape,),
-        window,
-        row_quantizer(node, True),
-        node.arithmetic["TRANSPOSE_CONV.hybrid_scaling"],
-        scales,
-        *fused_float_range(node),
-    )
+    return TransposeConvParams((output_shape,), window, scales, *fused_float_range(node))
 
 
 def transpose_conv(params: TransposeConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
@@ -396,7 +395,7 @@ def transpose_conv(params: TransposeConvParams, arrays: Sequence[Array | None]) 
     _, filter_, x, *rest = arrays
     assert filter_ is not None
     assert x is not None
-    rows = params.quantize(x.reshape(len(x), math.prod(x.shape[1:])))
+    rows = quantize_rows_asymmetric(x.reshape(len(x), math.prod(x.shape[1:])))
     codes, weights = rows.centred.reshape(x.shape).astype(np.float32), filter_.astype(np.float32)
     scale = rows.scale.reshape(-1, 1, 1, 1)
     total = np.zeros((len(x), *params.output_shapes[0][1:]), np.float32)
@@ -405,7 +404,7 @@ def transpose_conv(params: TransposeConvParams, arrays: Sequence[Array | None]) 
         for channel in range(x.shape[3]):
             products = part[..., channel, np.newaxis] * weights[:, ky, kx, channel]
             with np.errstate(all="ignore"):
-                np.add(target, params.scaling(products, params.filter_scale, scale), out=target)
+                np.add(target, scale_by_filter_then_input(products, params.filter_scale, scale), out=target)
     if rest and rest[0] is not None:
         total += rest[0].reshape(-1)
     return (clamp_float(total, params.low, params.high),)
@@ -460,7 +459,7 @@ def batch_matmul_params(node: Node) -> BatchMatMulParams:
         max(len(a.shape), len(b.shape)),
         adj_x,
         a_shape,
-        row_quantizer(node, asymmetric),
+        row_quantizer(asymmetric),
         _places(a_shape[:-1]),
         columns.swapaxes(-1, -2),
         _column_sums(node, columns)[..., np.newaxis, :] if asymmetric else np.zeros(1, np.float32),
@@ -485,7 +484,7 @@ def _places(shape: Shape) -> NDArray[np.intp]:
 def _column_sums(node: Node, columns: Array) -> Float32:
     """The sums over k of columns (*leading, n, k) as the runtime finds them: only in front on the first axis."""
     places = _places(columns.shape[:-1])
-    sums: Int64 = node.arithmetic["hybrid.row_sums"](columns[0].reshape(-1, columns.shape[-1]))
+    sums: Int64 = row_sums_in_int16_lanes(columns[0].reshape(-1, columns.shape[-1]))
     if places.max(initial=-1) >= len(sums):
         raise node.unsupported(f"input 1 ('{node.input(1).name}') has axes before its last 4, whose sums TFLite lacks")
     return sums[places].astype(np.float32)

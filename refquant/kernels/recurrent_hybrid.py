@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.arithmetic.affine import Float32
-from refquant.arithmetic.row_quantization import RowQuantizer, scale_by_product
+from refquant.arithmetic.row_quantization import RowQuantizer, row_quantizer, scale_by_product
 from refquant.kernels.checks import legacy_parameters
-from refquant.kernels.hybrid import DenseWeights, dense_sums, dense_weights, row_quantizer
+from refquant.kernels.hybrid import DenseWeights, dense_sums, dense_weights
 from refquant.kernels.kernel import Node, Shape
 from refquant.kernels.recurrent import (
     GATES,
@@ -85,7 +85,7 @@ def hybrid_lstm_params(node: Node) -> HybridLstmParams:
     return HybridLstmParams(
         (cell.sizes.output_shape,),
         cell,
-        row_quantizer(node, bool(node.options.get("asymmetric_quantize_inputs", False))),
+        row_quantizer(bool(node.options.get("asymmetric_quantize_inputs", False))),
         {name: decode_matrix(node, GATES[name].weights, type) for name in cell.gates},
         {
             name: None if gate.recurrent_diagonal is not None else decode_matrix(node, GATES[name].recurrent, type)

@@ -8,18 +8,24 @@ Source: google-ai-edge/LiteRT, tflite/kernels/lstm_eval.cc, EvalInteger8x8_16, L
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from refquant.arithmetic.exact import Narrow, PreparedMatrix, exact_matmul, prepare_matrix
 from refquant.arithmetic.fixed_point import Int64, rounding_divide_by_pot, saturate, wrap_int32
 from refquant.arithmetic.fixed_point_int16 import INT16_MAX, logistic_table, looked_up, tanh_table
 from refquant.arithmetic.inverse import inverse_sqrt_multiplier
-from refquant.arithmetic.multiplier import Multiplier, check_shift, quantize_multiplier
+from refquant.arithmetic.multiplier import (
+    Multiplier,
+    check_shift,
+    multiply_by_quantized_multiplier,
+    multiply_by_quantized_multiplier_in_vectors,
+    quantize_multiplier,
+)
 from refquant.arithmetic.power_of_two import exact_log2
 from refquant.kernels.checks import legacy_parameters
 from refquant.kernels.kernel import Node, Operand, Shape
@@ -56,9 +62,6 @@ MAX_RIGHT_SHIFT = 31
 RESOLUTION_BITS = 10  # that layer normalization adds to a mean
 GUARD = 10000  # times the scale of the coefficients, for a variance of 0
 HALF_STEP = np.int64(1) << (RESOLUTION_BITS - 1)
-
-Multiply = Callable[[ArrayLike, ArrayLike, ArrayLike], Int64]
-"""multiply(x, multiplier, shift): x * multiplier * 2^(shift - 31), rounded. x: int32 values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +127,6 @@ class IntegerLstmParams:
     proj_clip: int
     output_zero_point: int
     narrow: Narrow
-    multiply: Multiply
-    multiply_peephole: Multiply
 
 
 def int8_lstm_params(node: Node) -> IntegerLstmParams:
@@ -172,8 +173,6 @@ def int8_lstm_params(node: Node) -> IntegerLstmParams:
         _clip(node, "proj_clip", node.outputs[0], 8),
         output_zero_point,
         node.narrow,
-        node.arithmetic["LSTM.multiply"],
-        node.arithmetic["LSTM.multiply_peephole"],
     )
 
 
@@ -305,7 +304,9 @@ def int8_lstm(params: IntegerLstmParams, arrays: Sequence[Array | None]) -> tupl
 def _product(params: IntegerLstmParams, matrix: Matrix, codes: NDArray[Any]) -> Int64:
     """round(multiplier * (sum of weights * code + bias)). codes: (..., k). Returns (..., m)."""
     sums = exact_matmul(codes, matrix.weights, CODE_MAGNITUDE).astype(np.int64)
-    return params.multiply(params.narrow(sums + matrix.bias), matrix.multiplier.multiplier, matrix.multiplier.shift)
+    return multiply_by_quantized_multiplier(
+        params.narrow(sums + matrix.bias), matrix.multiplier.multiplier, matrix.multiplier.shift
+    )
 
 
 def _step(params: IntegerLstmParams, sums: Int64, h: Int64, c: Int64) -> tuple[Int64, Int64]:
@@ -329,7 +330,7 @@ def _step(params: IntegerLstmParams, sums: Int64, h: Int64, c: Int64) -> tuple[I
     output_gate = gate("output", logistic, c)
     tanh = input_gate if params.tanh is None else looked_up(params.tanh, c)
     assert tanh is not None
-    hidden = params.multiply(output_gate * tanh, params.hidden.multiplier, params.hidden.shift)
+    hidden = multiply_by_quantized_multiplier(output_gate * tanh, params.hidden.multiplier, params.hidden.shift)
     h = saturate(wrap_int32(hidden + params.hidden_zero_point), 8)
     if params.projection is not None:
         h = saturate(wrap_int32(_product(params, params.projection, h) + params.output_zero_point), 8)
@@ -364,7 +365,9 @@ def _with_peephole(params: IntegerLstmParams, peephole: Peephole, total: Int64, 
     size = rows * params.sizes.n_output
     flat, cells = total.reshape(groups, -1).copy(), c.reshape(groups, -1)[:, :size]
     products = (peephole.weights[: params.sizes.n_output] * cells.reshape(groups, rows, -1)).reshape(groups, rows, -1)
-    added = params.multiply_peephole(products, peephole.multiplier.multiplier, peephole.multiplier.shift)
+    added = multiply_by_quantized_multiplier_in_vectors(
+        products, peephole.multiplier.multiplier, peephole.multiplier.shift
+    )
     flat[:, :size] = saturate(wrap_int32(flat[:, :size] + added.reshape(groups, -1)), 16)
     return flat.reshape(total.shape)
 
@@ -381,10 +384,10 @@ def _normalized(params: IntegerLstmParams, norm: LayerNorm, total: Int64) -> Int
     variance = wrap_int32(_cut(variance, square))
     multiplier, shift = inverse_sqrt_multiplier(np.where(variance < 1, norm.guard, variance))
     centred = wrap_int32((total << RESOLUTION_BITS) - mean)
-    rescaled = params.multiply(centred, multiplier, shift)
+    rescaled = multiply_by_quantized_multiplier(centred, multiplier, shift)
     weighted = rescaled * norm.coefficients + norm.bias  # in 64 bits
     weighted = wrap_int32(_cut(weighted + np.where(weighted > 0, HALF_STEP, -HALF_STEP), 1 << RESOLUTION_BITS))
-    return saturate(params.multiply(weighted, norm.multiplier.multiplier, norm.multiplier.shift), 16)
+    return saturate(multiply_by_quantized_multiplier(weighted, norm.multiplier.multiplier, norm.multiplier.shift), 16)
 
 
 def _cut(x: Int64, divisor: int) -> Int64:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from refquant.arithmetic.affine import Float32
-from refquant.arithmetic.row_quantization import RowQuantizer
+from refquant.arithmetic.row_quantization import RowQuantizer, row_quantizer
 from refquant.kernels.checks import expect_counts, expect_same_type
-from refquant.kernels.hybrid import fused_activation, row_quantizer
+from refquant.kernels.hybrid import fused_activation
 from refquant.kernels.kernel import Node, Shape
 from refquant.kernels.recurrent import Sizes, constant, given
 from refquant.kernels.recurrent_float import AddProduct
@@ -95,7 +95,7 @@ def hybrid_rnn_params(node: Node) -> HybridRnnParams:
         decode_matrix(node, RECURRENT, type),
         constant(node, BIAS, "FLOAT32"),
         activation,
-        row_quantizer(node, bool(node.options.get("asymmetric_quantize_inputs", False))),
+        row_quantizer(bool(node.options.get("asymmetric_quantize_inputs", False))),
     )
 
 

@@ -246,12 +246,12 @@ def mean_or_sum_at_once_params(node: Node) -> FloatSumParams:
 def sum_params(node: Node) -> QuantizedReductionParams:
     """Decodes SUM on int8, uint8 or int16: the multiplier is s_in / s_out.
 
-    The runtime's value "SUM.codes" tells as which type the tensors are read.
+    The runtime's value "SUM.read_as" tells as which type the tensors are read.
     Errors: InvalidModel; UnsupportedModel also where that type is smaller than the tensors' own.
     Source: tflite/kernels/reduce.cc, PrepareMeanOrSum, EvalSum, QuantizedMeanOrSum.
     """
     type = node.input(0).type
-    codes = node.arithmetic["SUM.codes"].get(type, type)
+    codes = node.arithmetic["SUM.read_as"].get(type, type)
     if DTYPES[codes].itemsize != DTYPES[type].itemsize:
         raise node.unsupported(
             f"the runtime's kernel reads and writes {type} as {codes}: it sums the bytes of half of the input and does "

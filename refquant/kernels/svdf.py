@@ -18,9 +18,9 @@ from refquant.arithmetic.affine import Float32
 from refquant.arithmetic.exact import Narrow, exact_matmul
 from refquant.arithmetic.lane_product import lane_dot, lane_sum
 from refquant.arithmetic.requantize import Record, Requantizer, requantize_and_clamp
-from refquant.arithmetic.row_quantization import RowQuantizer, scale_by_product
+from refquant.arithmetic.row_quantization import RowQuantizer, row_quantizer, scale_by_product
 from refquant.kernels.checks import expect_counts, legacy_parameters
-from refquant.kernels.hybrid import DenseWeights, dense_sums, dense_weights, fused_activation, row_quantizer
+from refquant.kernels.hybrid import DenseWeights, dense_sums, dense_weights, fused_activation
 from refquant.kernels.kernel import Node, Operand, Shape
 from refquant.model.graph import DTYPES, Array
 
@@ -153,7 +153,7 @@ def svdf_hybrid_params(node: Node) -> HybridParams:
         ((layout.batch, layout.units),),
         layout,
         fused_activation(node),
-        row_quantizer(node, bool(node.options.get("asymmetric_quantize_inputs", False))),
+        row_quantizer(bool(node.options.get("asymmetric_quantize_inputs", False))),
         dense_weights(node, node.value(1)),
         np.array([legacy_parameters(feature)[0]], np.float32),
         node.value(2).astype(np.float32) * np.float32(legacy_parameters(time)[0]),

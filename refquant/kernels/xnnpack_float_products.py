@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from refquant.arithmetic.fused_multiply_add import add_fused_product, add_fused_taps
 from refquant.errors import InvalidInput
-from refquant.kernels.activation import clamp_float, float_activation_range
+from refquant.kernels.activation import clamp_float, fused_float_range
 from refquant.kernels.convolution import (
     FLOAT_ELEMENTS,
     FloatTransposeConvParams,
@@ -24,30 +24,17 @@ from refquant.kernels.convolution import (
     decode_conv,
     float_matrices,
     scatter,
-    transpose_conv_float_params,
 )
 from refquant.kernels.dense import (
     FloatBatchMatMulParams,
     FloatFullyConnectedParams,
-    fully_connected_float_params,
     shaped,
 )
 from refquant.kernels.depthwise import decode_depthwise
 from refquant.kernels.kernel import Node, Shape
 from refquant.kernels.padding import Window, pad, patches, taps
+from refquant.kernels.xnnpack_depthwise import TILES, has_own_kernel
 from refquant.model.graph import Array
-
-TILES = (3, 4, 9, 25)  # the numbers of taps for which there are kernels for depthwise convolutions
-
-
-def _bounds(node: Node) -> tuple[np.float32, np.float32]:
-    """The bounds of the option fused_activation_function; infinities where it has none."""
-    activation = node.options.get("fused_activation_function", "NONE")
-    low, high = float_activation_range(activation)
-    return (
-        np.float32(-math.inf) if activation == "NONE" else low,
-        np.float32(math.inf) if activation in ("NONE", "RELU") else high,
-    )
 
 
 def _first(bias: Array | None, shape: Shape) -> Array:
@@ -71,13 +58,6 @@ def _check_depthwise_input(x: Array, taps: int) -> None:
 
 
 # FULLY_CONNECTED, BATCH_MATMUL --------------------------------------------------------------------------------------
-
-
-def fully_connected_params(node: Node) -> FloatFullyConnectedParams:
-    """As dense.fully_connected_float_params."""
-    params = fully_connected_float_params(node)
-    low, high = _bounds(node)
-    return replace(params, low=low, high=high)
 
 
 def fully_connected(params: FloatFullyConnectedParams, arrays: Sequence[Array | None]) -> tuple[Array]:
@@ -128,7 +108,7 @@ def conv_2d_params(node: Node) -> ConvParams:
     if columns_first:
         weights = weights.swapaxes(1, 2)
     matrices = float_matrices(weights, groups)
-    return ConvParams((output_shape,), window, groups, columns_first, matrices, *_bounds(node))
+    return ConvParams((output_shape,), window, groups, columns_first, matrices, *fused_float_range(node))
 
 
 def conv_2d(params: ConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
@@ -145,12 +125,6 @@ def conv_2d(params: ConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
         for (part, matrix), result in zip(parts, np.split(total[block], params.groups, 3), strict=True):
             add_fused_product(part.reshape(*part.shape[:3], len(matrix)), matrix, result)
     return (clamp_float(total, params.low, params.high),)
-
-
-def transpose_conv_params(node: Node) -> FloatTransposeConvParams:
-    """As convolution.transpose_conv_float_params."""
-    low, high = _bounds(node)
-    return replace(transpose_conv_float_params(node), low=low, high=high)
 
 
 def transpose_conv(params: FloatTransposeConvParams, arrays: Sequence[Array | None]) -> tuple[Array]:
@@ -188,9 +162,9 @@ def depthwise_conv_2d_params(node: Node) -> DepthwiseParams:
     """Checks and decodes DEPTHWISE_CONV_2D. With several outputs a channel, or many taps, it is a grouped CONV_2D."""
     _, filter_, window, multiplier, output_shape = decode_depthwise(node, "FLOAT32")
     order = np.arange(math.prod(filter_.shape[1:3]))
-    if multiplier == 1 and len(order) <= TILES[-1]:
+    if has_own_kernel(multiplier, len(order)):
         order = order.reshape(filter_.shape[1:3]).T.reshape(-1)
-    return DepthwiseParams((output_shape,), window, multiplier, tuple(map(int, order)), *_bounds(node))
+    return DepthwiseParams((output_shape,), window, multiplier, tuple(map(int, order)), *fused_float_range(node))
 
 
 def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -> tuple[Array]:
@@ -202,7 +176,7 @@ def depthwise_conv_2d(params: DepthwiseParams, arrays: Sequence[Array | None]) -
     assert x is not None
     assert filter_ is not None
     weights = filter_.reshape(-1, filter_.shape[3])
-    if params.depth_multiplier == 1 and len(weights) <= TILES[-1]:
+    if has_own_kernel(params.depth_multiplier, len(weights)):
         _check_depthwise_input(x, len(weights))
     total = _first(rest[0] if rest else None, (len(x), *params.output_shapes[0][1:]))
 

@@ -17,7 +17,7 @@ from refquant.arithmetic.affine import Float32
 from refquant.arithmetic.exact import Narrow, PreparedMatrix, exact_matmul, largest_magnitude, narrowed, prepare_matrix
 from refquant.arithmetic.fused_multiply_add import fused_multiply_add_float32
 from refquant.arithmetic.row_quantization import quantize_rows_by_steps_a_unit
-from refquant.kernels.activation import clamp_float, clamp_float_above, float_activation_range
+from refquant.kernels.activation import clamp_float, clamp_float_above, fused_float_range
 from refquant.kernels.convolution import (
     OUTPUT_ELEMENTS,
     blocks,
@@ -51,16 +51,8 @@ class Epilogue:
 def epilogue(node: Node, filter_: Operand, of_rows: bool) -> Epilogue:
     """The filter's scales and the bounds of the option fused_activation_function."""
     scales = filter_.quantization.scale if filter_.quantization is not None else ()
-    activation = node.options.get("fused_activation_function", "NONE")
-    low, high = float_activation_range(activation)
-    none, relu = activation == "NONE", activation == "RELU"
-    return Epilogue(
-        np.asarray(scales, np.float32),
-        clamp_float if of_rows else clamp_float_above,
-        np.float32(-math.inf) if none else low,
-        np.float32(math.inf) if none or relu else high,
-        node.narrow,
-    )
+    clamp = clamp_float if of_rows else clamp_float_above
+    return Epilogue(np.asarray(scales, np.float32), clamp, *fused_float_range(node), node.narrow)
 
 
 def finish(e: Epilogue, sums: Array, bound: int, row_scale: Float32, bias: Array | None) -> Float32:

@@ -1,4 +1,8 @@
-"""Whose arithmetic: each runtime written as values and as its difference from another."""
+"""Whose arithmetic: each runtime written as values and as its difference from another.
+
+tflite_ref is written in full, with the kernels of kernels/table.py. tflite_opt, tflm, exact and fast_float differ from
+it; xnnpack is tflite_opt with a delegate: xnnpack_delegate.py, of xnnpack_products.py and xnnpack_elementwise.py.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ from refquant.runtimes.xnnpack import XNNPACK
 RUNTIMES: Mapping[str, Runtime] = {
     runtime.name: runtime for runtime in (TFLITE_REF, TFLITE_OPT, XNNPACK, TFLM, EXACT, FAST_FLOAT)
 }
+
+DESCRIBED: Mapping[str, str] = {r.oracle.real: name for name, r in RUNTIMES.items() if r.oracle is not None}
+"""The name under which a real runtime is asked for -> the described one that stands for it."""
 
 
 def runtime_named(name: str) -> Runtime:

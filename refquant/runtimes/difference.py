@@ -70,13 +70,11 @@ def difference(runtime: Runtime, runtimes: Mapping[str, Runtime]) -> RuntimeDiff
 
 def _of_delegate(delegate: Delegate, other: Runtime) -> DelegateDifference:
     taken = {op: {type: delegate.kernels[op][type] for type in types} for op, types in delegate.takes.items()}
-    rooms = {*taken, "float"}
-    values = _arithmetic(delegate.arithmetic, other.arithmetic)
     return DelegateDifference(
         delegate.name,
         other.name,
         {op: tuple(types) for op, types in taken.items()},
-        tuple(value for value in values if value.name.split(".")[0] in rooms),
+        _arithmetic(delegate.arithmetic, other.arithmetic),
         _kernels(taken, other.kernels),
     )
 
@@ -127,7 +125,7 @@ def value_text(value: Any) -> str:
     if isinstance(name, str):
         return name.replace("_", " ").strip() if callable(value) and hasattr(value, "__name__") else name
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {value_text(item)}" for key, item in value.items())
+        return "; ".join(f"{key}: {value_text(item)}" for key, item in value.items()) or "none"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
         return ", ".join(f"{name} {value_text(item)}" for name, item in parts if item not in (None, False))

@@ -20,7 +20,11 @@ from refquant.arithmetic.requantize import (
     UPWARD_ROUNDING_IN_SIXTEENS,
     effective_scale_float32_product,
 )
-from refquant.arithmetic.row_quantization import scale_by_filter_then_input_in_fours, scale_by_product
+from refquant.arithmetic.row_quantization import (
+    row_sums_in_int16_lanes,
+    scale_by_filter_then_input_in_fours,
+    scale_by_product,
+)
 from refquant.kernels import (
     binary_vectors,
     conversion,
@@ -151,6 +155,7 @@ TFLITE_OPT = replace(
         "FULLY_CONNECTED.uint8_effective_scale": effective_scale_float32_product,
         # float32 activations that meet int8 weights
         "CONV_2D.hybrid_scaling": scale_by_product,
+        "CONV_2D.hybrid_row_sums": row_sums_in_int16_lanes,
         "DEPTHWISE_CONV_2D.hybrid_scaling": scale_by_filter_then_input_in_fours,
         "DEPTHWISE_CONV_2D.hybrid_clamp": clamp_float_in_fours,
         # elementwise, conversion, reduction

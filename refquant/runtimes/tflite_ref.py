@@ -9,10 +9,6 @@ from refquant.arithmetic.eigen_product import add_eigen_product
 from refquant.arithmetic.float_functions import elu, expf, logf, logistic, tanhf
 from refquant.arithmetic.float_product import add_sequential_product, sequential_product
 from refquant.arithmetic.lane_product import add_lane_product
-from refquant.arithmetic.multiplier import (
-    multiply_by_quantized_multiplier,
-    multiply_by_quantized_multiplier_in_vectors,
-)
 from refquant.arithmetic.power import powf
 from refquant.arithmetic.requantize import (
     DOUBLE_ROUNDING,
@@ -22,14 +18,7 @@ from refquant.arithmetic.requantize import (
     effective_scale_float32_product,
     effective_scale_float64,
 )
-from refquant.arithmetic.row_quantization import (
-    not_negated,
-    quantize_rows_asymmetric,
-    quantize_rows_symmetric,
-    row_sums_in_int16_lanes,
-    scale_by_filter_then_input,
-    scale_by_product,
-)
+from refquant.arithmetic.row_quantization import row_sums, scale_by_filter_then_input, scale_by_product
 from refquant.arithmetic.trigonometry import cosf, sinf
 from refquant.kernels.activation import activation_range, clamp_float, float_activation_range
 from refquant.kernels.conversion import QUANTIZE_OUTPUTS
@@ -92,18 +81,11 @@ TFLITE_REF = Runtime(
         # recurrent
         "LSTM.add_product": add_eigen_product,
         "RNN.add_product": add_lane_product,
-        "LSTM.multiply": multiply_by_quantized_multiplier,
-        "LSTM.multiply_peephole": multiply_by_quantized_multiplier_in_vectors,
         # float32 activations that meet int8 weights
-        "hybrid.symmetric": quantize_rows_symmetric,
-        "hybrid.asymmetric": quantize_rows_asymmetric,
-        "hybrid.not_negated": not_negated,
-        "hybrid.row_sums": row_sums_in_int16_lanes,
         "CONV_2D.hybrid_scaling": scale_by_filter_then_input,
-        "CONV_2D.grouped_hybrid_scaling": scale_by_filter_then_input,
+        "CONV_2D.hybrid_row_sums": row_sums,
         "DEPTHWISE_CONV_2D.hybrid_scaling": scale_by_product,
         "DEPTHWISE_CONV_2D.hybrid_clamp": clamp_float,
-        "TRANSPOSE_CONV.hybrid_scaling": scale_by_filter_then_input,
         # elementwise: binary, unary, lookup tables, conversion
         "scales.type": np.float32,  # in which a product and a quotient of scales are formed
         "ADD.requantizer": DOUBLE_ROUNDING,
@@ -128,15 +110,12 @@ TFLITE_REF = Runtime(
         "QUANTIZE.requantizer": DOUBLE_ROUNDING,
         "QUANTIZE.byte_requantizer": DOUBLE_ROUNDING,
         "QUANTIZE.to_steps": steps_by_division,
-        "QUANTIZE.per_channel_to_steps": steps_by_division,
         "DEQUANTIZE.to_real": real_by_difference,
-        "DEQUANTIZE.per_channel_to_real": real_by_difference,
         # softmax, normalization, reduction, resize
         "SOFTMAX.table_type": np.float64,  # in which the tables of int16 are computed
         "MEAN.requantizer": DOUBLE_ROUNDING,
         "SUM.requantizer": DOUBLE_ROUNDING,
-        # the type as which a tensor is read and written, where it is not its own
-        "SUM.codes": {"INT8": "UINT8", "INT16": "UINT8"},
+        "SUM.read_as": {"INT8": "UINT8", "INT16": "UINT8"},  # the type as which tensors are, where it is not theirs
         # movement, control
         "WHILE.copies_in_turn": True,  # the body's outputs into its inputs
     },

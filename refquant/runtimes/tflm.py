@@ -253,7 +253,7 @@ TFLM = replace(
         "ADD_N.requantizer": DOUBLE_ROUNDING,
         "CUMSUM.requantizer": DOUBLE_ROUNDING,
         "SOFTMAX.table_type": np.float32,
-        "SUM.codes": {},
+        "SUM.read_as": {},
         "QUANTIZE.outputs": QUANTIZE_OUTPUTS,
         "WHILE.copies_in_turn": False,
     },

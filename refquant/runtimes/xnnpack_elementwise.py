@@ -23,7 +23,6 @@ from refquant.kernels import (
 )
 from refquant.kernels.activation import activation_range_of_sums, float_activation_range_to_infinity
 from refquant.kernels.kernel import Batching, Kernel
-from refquant.kernels.xnnpack_binary import table_shaped, table_shaped_params
 from refquant.kernels.xnnpack_float_elementwise import (
     FUNCTIONS,
     binary_params,
@@ -105,11 +104,11 @@ PLAIN_BINARY = Kernel(binary_params, binary.plain, LEADING)
 EXTREMUM = Kernel(extremum_params, binary.plain, LEADING)
 PLAIN_UNARY = Kernel(unary_params, unary.plain, LEADING)
 ONE_SHIFT = Kernel(
-    partial(table_shaped_params, xnnpack_binary.one_shift_params),
-    partial(table_shaped, xnnpack_binary.one_shift_sum),
+    partial(xnnpack_tables.table_shaped_params, xnnpack_binary.one_shift_params),
+    partial(xnnpack_tables.table_shaped, xnnpack_binary.one_shift_sum),
     LEADING,
 )
-PRODUCT = Kernel(xnnpack_binary.product_or_square_params, xnnpack_binary.product_or_square, LEADING)
+PRODUCT = Kernel(xnnpack_tables.product_or_square_params, xnnpack_tables.product_or_square, LEADING)
 SUM_AT_ONCE = Kernel(reduction.mean_or_sum_at_once_params, reduction.sum_at_once, LEADING, (1,))
 
 # The ops whose kernels compute otherwise, not only with other values.

@@ -12,9 +12,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from refquant.arithmetic.requantize import FLOAT32_EVEN, effective_scale_float32
-from refquant.kernels import dense, xnnpack_float_products, xnnpack_hybrid_products
+from refquant.arithmetic.requantize import FLOAT32_EVEN, FLOAT32_EVEN_WRAPPING, effective_scale_float32
+from refquant.kernels import (
+    convolution,
+    dense,
+    depthwise,
+    xnnpack_depthwise,
+    xnnpack_float_products,
+    xnnpack_hybrid_products,
+)
 from refquant.kernels.convolution import decode_conv, decode_transpose_conv
 from refquant.kernels.dense import decode_batch_matmul, decode_fully_connected
 from refquant.kernels.depthwise import decode_depthwise
@@ -26,6 +34,7 @@ ROWS, LEADING = Batching.ROWS, Batching.LEADING
 CLAMPS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6")
 BIAS_TYPES = {"INT8": "INT32", "UINT8": "INT32", "FLOAT32": "FLOAT32"}
 LARGEST_MULTIPLIER = 256.0
+LARGEST_OF_CONSTANTS = 255.0  # of BATCH_MATMUL in int8
 # The type of the input -> the ops whose filters may have no zero point, even a single one.
 SYMMETRIC_FILTERS = {"INT8": ("CONV_2D", "DEPTHWISE_CONV_2D"), "FLOAT32": ("FULLY_CONNECTED",)}
 SPARSE_VERSION = 8  # of FULLY_CONNECTED
@@ -89,7 +98,13 @@ def _batch_matmul(node: Node) -> bool:
         return True
     # Per channel, or without a float32 to quantize, b is symmetric.
     symmetric = q is not None and not any(q.zero_point)
-    return _normal(b) and (symmetric or (a.type == "FLOAT32" and q is not None and len(q.scale) == 1))
+    if not _normal(b) or not (symmetric or (a.type == "FLOAT32" and q is not None and len(q.scale) == 1)):
+        return False
+    if a.type == "INT8" and b.stored and not _multipliers(node, a, b).max(initial=0) <= LARGEST_OF_CONSTANTS:
+        raise node.unsupported(
+            f"XNNPACK ends the process for multipliers above {LARGEST_OF_CONSTANTS:.0f} of constants"
+        )
+    return True
 
 
 def _constants(node: Node, *slots: int) -> bool:
@@ -130,10 +145,14 @@ def _check_output(node: Node, shape: Shape) -> None:
         raise node.unsupported(f"XNNPACK refuses an output without elements: {list(shape)}")
 
 
-def _check_multipliers(node: Node, input_: Operand, filter_: Operand) -> None:
+def _multipliers(node: Node, input_: Operand, filter_: Operand) -> NDArray[np.float64]:
     scales = filter_.quantization.scale if filter_.quantization is not None else ()
     (input_scale, _), (output_scale, _) = (node.scale_and_zero_point(o) for o in (input_, node.outputs[0]))
-    real = effective_scale_float32(input_scale, scales, output_scale)
+    return effective_scale_float32(input_scale, scales, output_scale)
+
+
+def _check_multipliers(node: Node, input_: Operand, filter_: Operand) -> None:
+    real = _multipliers(node, input_, filter_)
     if not real.max(initial=0) < LARGEST_MULTIPLIER:
         raise node.unsupported(f"XNNPACK refuses multipliers of {LARGEST_MULTIPLIER:.0f} and more, as {real.max()}")
 
@@ -185,13 +204,14 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
         "FLOAT32xINT8": Kernel(xnnpack_hybrid_products.conv_2d_params, xnnpack_hybrid_products.conv_2d, ROWS),
     },
     "DEPTHWISE_CONV_2D": {
+        "INT8": Kernel(xnnpack_depthwise.depthwise_conv_2d_int8_params, depthwise.depthwise_conv_2d, ROWS),
         "FLOAT32": Kernel(
             xnnpack_float_products.depthwise_conv_2d_params, xnnpack_float_products.depthwise_conv_2d, ROWS
         ),
     },
     "TRANSPOSE_CONV": {
         "FLOAT32": Kernel(
-            xnnpack_float_products.transpose_conv_params,
+            convolution.transpose_conv_float_params,
             xnnpack_float_products.transpose_conv,
             ROWS,
             (0,),
@@ -206,7 +226,7 @@ OVERRIDES: Mapping[str, Mapping[str, Kernel]] = {
         ),
     },
     "FULLY_CONNECTED": {
-        "FLOAT32": Kernel(xnnpack_float_products.fully_connected_params, xnnpack_float_products.fully_connected, ROWS),
+        "FLOAT32": Kernel(dense.fully_connected_float_params, xnnpack_float_products.fully_connected, ROWS),
         "FLOAT32xINT8": Kernel(
             xnnpack_hybrid_products.fully_connected_params, xnnpack_hybrid_products.fully_connected, ROWS
         ),
@@ -230,6 +250,7 @@ def _asked_for(names: tuple[str, ...]) -> list[str]:
 
 ARITHMETIC: Mapping[str, Any] = {
     "bias.scale_difference": math.inf,
-    **dict.fromkeys(_asked_for(REQUANTIZERS), FLOAT32_EVEN),
+    **dict.fromkeys(_asked_for(REQUANTIZERS), FLOAT32_EVEN_WRAPPING),
+    "DEPTHWISE_CONV_2D.few_taps_requantizer": FLOAT32_EVEN,
     **dict.fromkeys(_asked_for(EFFECTIVE_SCALES), effective_scale_float32),
 }

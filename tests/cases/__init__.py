@@ -504,7 +504,10 @@ CASES: Mapping[str, Generator] = {
 }
 
 ONLY: Mapping[str, Mapping[str, Generator]] = {
-    "tflite_opt": {"SUM int16": reduction.quantized("SUM", "INT16")},
+    "tflite_opt": {
+        "SUM int16": reduction.quantized("SUM", "INT16"),
+        "CONV_2D hybrid, sums of weights that wrap": hybrid.conv_2d_sums_that_wrap,
+    },
     "xnnpack": {
         **{
             f"{op} {type.lower()}, bounds of the delegate": delegated_elementwise.two_inputs(op, type)
@@ -541,6 +544,11 @@ ONLY: Mapping[str, Mapping[str, Generator]] = {
             f"{op}, multipliers of many digits": delegated.many_digits(op)
             for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
         },
+        **{
+            f"{op}, results below int32": delegated.below_int32(op)
+            for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
+        },
+        "BATCH_MATMUL, results below int32": delegated.batch_matmul_below_int32,
         "FULLY_CONNECTED hybrid, around denormal numbers": delegated.hybrid_around_denormals,
         "products of floats around denormal numbers": delegated.float_around_denormals,
         "FULLY_CONNECTED float, wide": delegated.float_wide,

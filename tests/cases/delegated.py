@@ -6,7 +6,7 @@ import numpy as np
 
 from cases import convolution, dense, hybrid
 from cases.convolution import bias_data, bias_scale, pick, scales, weights, zero_point
-from cases.ties import SHAPES, Generator
+from cases.ties import SHAPES, Generator, of_one_tap
 from models import Case, T, case, extremes_and_random
 
 WIDE = (1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130)
@@ -58,18 +58,54 @@ def many_digits(name: str) -> Generator:
         axis = 3 if name == "DEPTHWISE_CONV_2D" else 0
         filter_ = T(data=np.zeros(filter_shape, np.int8), scale=filter_scale, axis=axis)
         x = T(x_shape, "INT8", s_in, zero_point(rng))
-        inputs = [x, filter_, T(data=bias, scale=bias_scale(s_in, filter_scale))]
-        if name == "TRANSPOSE_CONV":
-            inputs = [T(data=np.array((*x_shape[:3], channels), np.int32)), filter_, x, inputs[2]]
-        options: dict = {"fused_activation_function": "NONE"}
-        if name != "FULLY_CONNECTED":
-            options |= {"padding": "VALID", "stride_h": 1, "stride_w": 1}
-        if name == "DEPTHWISE_CONV_2D":
-            options["depth_multiplier"] = channels
+        inputs, options = of_one_tap(name, x, filter_, T(data=bias, scale=bias_scale(s_in, filter_scale)))
         output = T((1, 1, 1, channels), "INT8", s_out)
         return case(rng, name, inputs, [output], options, extremes_and_random(rng, [x], 1), 3)
 
     return generate
+
+
+def below_int32(name: str) -> Generator:
+    """Sums whose results lie around the lowest int32 or far below it, and activations above them; SHAPES and a window
+    of a size at which the kernels of DEPTHWISE_CONV_2D change."""
+
+    def generate(rng: np.random.Generator) -> Case:
+        channels, s_out = int(pick(rng, (2, 16, 23))), 2.0 ** -float(rng.integers(4, 8))
+        filter_scale = [float(np.float32(scale)) for scale in rng.uniform(0.3, 1, channels)]
+        lowest = -(2.0**31) * s_out / np.array(filter_scale)
+        bias = lowest * rng.choice([0.5, 1 - 1e-6, 1, 1 + 1e-6, 1.5, 4, -1], channels)
+        depthwise = name == "DEPTHWISE_CONV_2D"
+        filter_shape, x_shape = SHAPES[name](channels, 2, 1)
+        if depthwise and rng.integers(2):
+            taps = int(pick(rng, (1, 9, 25, 26)))
+            filter_shape, x_shape = (1, taps, 1, channels), (1, taps, 2, channels)
+        filter_ = T(data=rng.integers(-2, 3, filter_shape).astype(np.int8), scale=filter_scale, axis=3 * depthwise)
+        x = T(x_shape, "INT8", 1.0, zero_point(rng))
+        codes = T(
+            data=np.clip(np.round(bias), -(2**31), 2**31 - 1).astype(np.int32), scale=bias_scale(1.0, filter_scale)
+        )
+        inputs, options = of_one_tap(name, x, filter_, codes)
+        if depthwise:
+            options["depth_multiplier"] = channels // x_shape[3]
+        if name != "TRANSPOSE_CONV":
+            options["fused_activation_function"] = pick(rng, ("NONE", "RELU", "RELU6", "RELU_N1_TO_1"))
+        output = T((1, 1, 1, channels), "INT8", s_out, int(pick(rng, (-128, -1, 0, 127, zero_point(rng)))))
+        return case(rng, name, inputs, [output], options, extremes_and_random(rng, [x], 1), 3)
+
+    return generate
+
+
+def batch_matmul_below_int32(rng: np.random.Generator) -> Case:
+    """Long rows of lowest codes by highest ones, in steps so fine that results lie below int32."""
+    rows, columns = (int(pick(rng, (1, 9, 17))) for _ in range(2))
+    a, b = T((rows, 1024), "INT8", 0.5, 127), T((1024, columns), "INT8", 0.5)
+    output = T((rows, columns), "INT8", 2.0**-9, int(pick(rng, (-128, -1, 0, zero_point(rng)))))
+    options = {"adj_x": False, "adj_y": False, "asymmetric_quantize_inputs": False}
+    shares = rng.uniform(0, 1, (2, columns)), rng.uniform(0, 1, (1024, columns))
+    drawn = [
+        [np.full(a.shape, -128, np.int8), np.where(shares[1] < share, 127, -127).astype(np.int8)] for share in shares[0]
+    ]
+    return case(rng, "BATCH_MATMUL", [a, b], [output], options, drawn, 3)
 
 
 def hybrid_around_denormals(rng: np.random.Generator) -> Case:

@@ -71,6 +71,8 @@ def one_element_of_many_axes(rng: np.random.Generator) -> Case:
         T(shape, "INT8", 0.125, zero_point(rng, "INT8")),
         T(data=rng.integers(-128, 128, many).astype(np.int8), scale=0.37, zero_point=zero_point(rng, "INT8")),
     ]
+    if rng.integers(4) == 0:  # two constants have no table
+        operands[0].data = rng.integers(-128, 128, shape).astype(np.int8)
     output = T(np.broadcast_shapes(shape, many), "INT8", 0.29, zero_point(rng, "INT8"))
     operands = operands if rng.integers(2) else operands[::-1]
     return case(rng, op, operands, [output], {"fused_activation_function": clamp})

@@ -110,6 +110,17 @@ def conv_2d_grouped(rng) -> Case:
     return _conv(rng, True, int(pick(rng, (2, 3, 4))), (1, 2, 3, 4, 8))
 
 
+def conv_2d_sums_that_wrap(rng) -> Case:
+    """Filters of so many weights of one sign that their sum in lanes of 16 bits wraps, or just does not."""
+    depth, channels = int(pick(rng, (228, 229, 230, 256, 458, 500))), int(pick(rng, (3, 4, 9)))
+    ends = rng.choice([-128, -127, 0, 126, 127], (channels, 1, 1, 1))
+    filter_ = T(data=np.broadcast_to(ends, (channels, 3, 3, depth)).astype(np.int8), scale=scales(rng, channels, True))
+    options = {"padding": "SAME", "stride_h": 1, "stride_w": 1, "fused_activation_function": "NONE"}
+    shape, output = (2, 2, 2, depth), T((2, 2, 2, channels), "FLOAT32")
+    inputs = [T(shape, "FLOAT32"), filter_, bias(rng, channels)]
+    return case(rng, "CONV_2D", inputs, [output], options, samples(rng, shape), version=5)
+
+
 def depthwise_conv_2d(rng) -> Case:
     options, k = window_options(rng), kernel_size(rng)
     depth, options["depth_multiplier"] = int(pick(rng, CHANNELS)), int(pick(rng, (1, 1, 1, 2, 3)))

@@ -25,6 +25,20 @@ SHAPES: dict[str, Callable[[int, int, int], tuple[tuple[int, ...], tuple[int, ..
 }
 
 
+def of_one_tap(name: str, x: T, filter_: T, bias: T) -> tuple[list[T], dict]:
+    """(inputs, options) of an op of SHAPES: its operands in its order, no activation, the window of one pixel."""
+    channels = len(bias.data)
+    inputs = [x, filter_, bias]
+    if name == "TRANSPOSE_CONV":
+        inputs = [T(data=np.array((*x.shape[:3], channels), np.int32)), filter_, x, bias]
+    options: dict = {"fused_activation_function": "NONE"}
+    if name != "FULLY_CONNECTED":
+        options |= {"padding": "VALID", "stride_h": 1, "stride_w": 1}
+    if name == "DEPTHWISE_CONV_2D":
+        options["depth_multiplier"] = channels
+    return inputs, options
+
+
 def around_half(name: str, type: str = "INT8", per_channel: bool = True, groups: tuple[int, ...] = (1,)) -> Generator:
     """Biases around the half-way points of every result, with one product or none; per tensor also scales of many
     digits and large biases: then it decides how the product of the scales is rounded. int16: with an int32 bias."""
@@ -42,14 +56,8 @@ def around_half(name: str, type: str = "INT8", per_channel: bool = True, groups:
         axis = 3 if name == "DEPTHWISE_CONV_2D" else 0
         filter_ = T(scale=s_filter.tolist(), zero_point=filter_zero_point, axis=axis, data=codes)
         x = T(x_shape, type, s_in, 0 if type == "INT16" else zero_point(rng))
-        inputs = [x, filter_, T(data=bias, scale=bias_scale(s_in, s_filter.tolist()))]
-        if name == "TRANSPOSE_CONV":
-            inputs = [T(data=np.array((*x_shape[:3], channels), np.int32)), filter_, x, inputs[2]]
-        options: dict = {"fused_activation_function": "NONE"}
-        if name != "FULLY_CONNECTED":
-            options |= {"padding": "VALID", "stride_h": 1, "stride_w": 1}
-        if name == "DEPTHWISE_CONV_2D":
-            options["depth_multiplier"] = channels
+        bias_tensor = T(data=bias, scale=bias_scale(s_in, s_filter.tolist()))
+        inputs, options = of_one_tap(name, x, filter_, bias_tensor)
         if type == "INT16":
             options["quantized_bias_type"] = "INT32"
         output = T((1, 1, 1, channels), type, 1.0, 0 if type == "INT16" else zero_point(rng))

@@ -21,7 +21,8 @@ class Interpreter:
     """Runs one model in one runtime's arithmetic.
 
     model_path or model_content: the `.tflite` file, or its bytes. runtime: a name of `refquant.runtimes.RUNTIMES`.
-    experimental_preserve_all_tensors: keep every tensor readable, not only inputs, outputs and constants.
+    experimental_preserve_all_tensors: keep every tensor readable, not only inputs, outputs and constants; under
+    "xnnpack" float results may then be others, as LiteRT's are (see runtimes/xnnpack_fusions.py).
     overflow: "wrap" as the runtime does, or "error".
     """
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +18,14 @@ import oracle
 import refquant
 from cases import CASES, ONLY
 from crosscheck import differing
-from graphs import Graphs, constant, floats
+from graphs import Graphs, Op, constant, floats
 from models import Case, T, one_op
 from oracle import Crashed, Rejected, litert
 from refquant.arithmetic.fused_multiply_add import fused_multiply_add_float32
 from refquant.errors import RefquantError, UnsupportedModel
 from refquant.model import write_model
 from refquant.model.graph import Model
-from refquant.program import prepare
+from refquant.program import is_fused, prepare, run_all_tensors
 from refquant.runtimes import runtime_named
 from refquant.runtimes.tflite_opt import TFLITE_OPT
 
@@ -229,44 +232,229 @@ def test_products_of_25_taps_are_added_column_by_column(size: int) -> None:
 
 
 def alone_and_together(model: Model, sample: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(the real output if every tensor is kept, if the outputs are), the first of which is what is described."""
+    """(the real output if every tensor is kept, if the outputs are), each of which is what is described."""
     output = model.graph.outputs[0]
     alone, together = (
         litert.run(write_model(model), [sample], "AUTO", preserve)[0][output] for preserve in (True, False)
     )
-    assert not differing(refquant.run(model, sample, runtime="xnnpack")[0], alone).any()
+    described = run_all_tensors(model, sample, runtime="xnnpack")[output]
+    assert not differing(described, alone).any()
+    assert not differing(refquant.run(model, sample, runtime="xnnpack")[0], together).any()
     return alone, together
 
 
-@needs_oracle
-@pytest.mark.parametrize("zero_point", [0, 3])
-def test_dequantized_codes_that_meet_a_matrix(zero_point: int) -> None:
-    """DEQUANTIZE of a tensor that is computed, with zero point 0, is left out before BATCH_MATMUL of float32: the other
-    operand is quantized instead."""
-    rng = np.random.default_rng(0)
-    tensors = {
+def squares(
+    op: str = "SUM",
+    shape: tuple[int, ...] = (64, 100),
+    axes: tuple[int, ...] = (1,),
+    square: Op = ("SQUARE", ("x",), ("squares",), {}),
+    then: Sequence[Op] = (),
+    outputs: tuple[str, ...] = ("y",),
+    **tensors: T,
+) -> Model:
+    """`op` of squares; `then`: operators behind it."""
+    kept = [size for axis, size in enumerate(shape) if axis not in axes]
+    known = {"x": floats(*shape), "squares": floats(*shape), "axes": constant(axes, np.int32), "y": floats(*kept)}
+    reduction = (op, ("squares", "axes"), ("y",), {"keep_dims": False})
+    return Graphs().add({**known, **tensors}, [square, reduction, *then], ("x",), outputs).model()
+
+
+def times(other: str, activation: str = "NONE") -> Op:
+    return "MUL", ("x", other), ("squares",), {"fused_activation_function": activation}
+
+
+def product(
+    zero_point: int = 0,
+    before: Sequence[Op] = (),
+    between: Sequence[Op] = (),
+    then: Sequence[Op] = (),
+    inputs: tuple[str, ...] = ("a", "b"),
+    outputs: tuple[str, ...] = ("y",),
+    reals: str = "reals",
+    options: Mapping[str, Any] | None = None,
+    **tensors: T,
+) -> Model:
+    """BATCH_MATMUL of float32 by int8 codes that are dequantized before; with operators before, between and behind."""
+    known = {
         "a": floats(4, 16),
         "b": T((16, 8), "INT8", 0.02, zero_point),
         "reals": floats(16, 8),
         "y": floats(4, 8),
     }
-    operators = [("DEQUANTIZE", ("b",), ("reals",), {}), ("BATCH_MATMUL", ("a", "reals"), ("y",), {})]
-    model = Graphs().add(tensors, operators, ("a", "b"), ("y",)).model()
-    sample = [rng.standard_normal((4, 16)).astype(np.float32), rng.integers(-128, 128, (16, 8)).astype(np.int8)]
-    alone, together = alone_and_together(model, sample)
-    assert differing(alone, together).any() == (zero_point == 0)
+    dequantize, matmul = ("DEQUANTIZE", ("b",), ("reals",), {}), ("BATCH_MATMUL", ("a", reals), ("y",), options or {})
+    operators = [dequantize, *before, *between, matmul, *then]
+    return Graphs().add({**known, **tensors}, operators, inputs, outputs).model()
+
+
+def behind_constants(before: str) -> Model:
+    """BATCH_MATMUL of what SIGN gives, which the delegate leaves, by dequantized codes; before that a constant is
+    dequantized: for SIGN, then this is left, too; or for NEG."""
+    tensors = {
+        "codes": T(data=np.ones((4, 16), np.int8), scale=0.5),
+        "constant": floats(4, 16),
+        "c": floats(4, 16),
+        "x": floats(4, 16),
+        "a": floats(4, 16),
+        "b": T((16, 8), "INT8", 0.02),
+        "reals": floats(16, 8),
+        "y": floats(4, 8),
+    }
+    operators: list[Op] = [
+        ("DEQUANTIZE", ("codes",), ("constant",), {}),
+        (before, ("constant",), ("c",), {}),
+        ("SIGN", ("x",), ("a",), {}),
+        ("DEQUANTIZE", ("b",), ("reals",), {}),
+        ("BATCH_MATMUL", ("a", "reals"), ("y",), {}),
+    ]
+    return Graphs().add(tensors, operators, ("x", "b"), ("y", "c")).model()
+
+
+MOVED = {"turned": floats(8, 16), "axes": constant([1, 0], np.int32)}
+TURN = ("TRANSPOSE", ("reals", "axes"), ("turned",), {})
+SIGN = ("SIGN", ("x",), ("a",), {})
+
+# name -> (the model, whether its operators are computed as one)
+TOGETHER: dict[str, tuple[Model, bool]] = {
+    "squares that are summed": (squares(), True),
+    "squares that are averaged": (squares("MEAN"), True),
+    "a tensor times itself": (squares(square=times("x")), True),
+    "a tensor times itself, with an activation": (squares(square=times("x", "RELU")), False),
+    "a tensor times its copy": (squares(square=times("copy"), copy=constant(np.ones((64, 100)))), False),
+    "the largest square": (squares("REDUCE_MAX"), False),
+    "squares that are an output, too": (squares(outputs=("y", "squares")), True),
+    "squares that are read twice": (
+        squares(then=[("SIGN", ("squares",), ("z",), {})], outputs=("y", "z"), z=floats(64, 100)),
+        True,
+    ),
+    "dequantized codes": (product(), True),
+    "a zero point": (product(3), False),
+    "codes that are turned": (product(between=[TURN], reals="turned", options={"adj_y": True}, **MOVED), True),
+    "dequantized codes that are an output, too": (product(outputs=("y", "reals")), False),
+    "dequantized codes that are read twice": (
+        product(then=[("NEG", ("reals",), ("z",), {})], outputs=("y", "z"), z=floats(16, 8)),
+        False,
+    ),
+    "constants left to the kernels": (behind_constants("SIGN"), True),
+    "constants that the delegate unpacks": (behind_constants("NEG"), False),
+    "another partition": (product(before=[SIGN], inputs=("x", "b"), x=floats(4, 16)), False),
+}
+
+
+def sample_of(model: Model) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes = [(model.graph.tensors[index].type, model.graph.tensors[index].shape) for index in model.graph.inputs]
+    return [
+        rng.standard_normal(shape).astype(np.float32) if type == "FLOAT32" else rng.integers(-128, 128, shape, np.int8)
+        for type, shape in shapes
+    ]
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_what_is_computed_as_one(name: str) -> None:
+    model, together = TOGETHER[name]
+    assert is_fused(prepare(model, XNNPACK, preserved=False)) == together
+    assert not is_fused(prepare(model, XNNPACK))
+    assert not is_fused(prepare(model, runtime_named("tflite_opt"), preserved=False))
 
 
 @needs_oracle
-def test_squares_that_are_summed() -> None:
-    """The squares are not rounded before they are added."""
-    tensors = {"x": floats(64, 100), "squares": floats(64, 100), "axis": constant([1], np.int32), "y": floats(64)}
-    operators = [("SQUARE", ("x",), ("squares",), {}), ("SUM", ("squares", "axis"), ("y",), {"keep_dims": False})]
-    model = Graphs().add(tensors, operators, ("x",), ("y",)).model()
-    x = np.random.default_rng(0).standard_normal((64, 100)).astype(np.float32)
-    alone, together = alone_and_together(model, [x])
-    assert differing(alone, together).any()
-    assert np.allclose(alone, together, rtol=1e-6)
+@pytest.mark.parametrize("name", TOGETHER)
+def test_results_of_what_is_computed_as_one(name: str) -> None:
+    model, together = TOGETHER[name]
+    alone, both = alone_and_together(model, sample_of(model))
+    assert differing(alone, both).any() == together
+    assert np.allclose(alone, both, rtol=1e-5, atol=1e-5)
+
+
+@needs_oracle
+@pytest.mark.parametrize("op", ["SUM", "MEAN"])
+def test_squares_in_every_order(op: str) -> None:
+    """Sums along whatever axes, of every number of elements around those of a vector, of 4, and of 7 rows."""
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        shape = tuple(int(size) for size in rng.choice([1, 3, 7, 8, 16, 33, 65, 130], rng.integers(1, 4)))
+        axes = tuple(sorted({int(axis) for axis in rng.integers(0, len(shape), 2)}))
+        model = squares(op, shape, axes)
+        x = np.random.default_rng(number).standard_normal(shape).astype(np.float32)
+        alone_and_together(model, [x * np.float32(2.0 ** rng.choice([0, -60, 63]))])
+
+
+@needs_oracle
+def test_products_of_codes_of_every_rank() -> None:
+    rng = np.random.default_rng(0)
+    for leading, of_codes, adj_x, adj_y in [
+        ((2, 3), (), False, False),
+        ((2, 3), (2, 3), False, True),
+        ((2, 3), (1, 3), True, False),
+        ((), (3,), False, False),
+        ((5,), (1,), True, True),
+    ]:
+        a, b, n = (*leading, 4, 33), (*of_codes, 33, 17), np.broadcast_shapes(leading, of_codes)
+        a, b = (*a[:-2], 33, 4) if adj_x else a, (*b[:-2], 17, 33) if adj_y else b
+        tensors = {
+            "a": floats(*a),
+            "b": T(b, "INT8", float(np.float32(rng.uniform(0.01, 0.2)))),
+            "reals": floats(*b),
+            "y": floats(*n, 4, 17),
+        }
+        options = {"adj_x": adj_x, "adj_y": adj_y}
+        operators = [("DEQUANTIZE", ("b",), ("reals",), {}), ("BATCH_MATMUL", ("a", "reals"), ("y",), options)]
+        model = Graphs().add(tensors, operators, ("a", "b"), ("y",)).model()
+        alone, together = alone_and_together(model, sample_of(model))
+        assert differing(alone, together).any()
+
+
+def test_interpreter_computes_as_one_unless_it_keeps_every_tensor() -> None:
+    model, _ = TOGETHER["squares that are summed"]
+    (x,) = sample_of(model)
+    outputs = []
+    for preserve in (False, True):
+        interpreter = refquant.Interpreter(
+            model_content=write_model(model), runtime="xnnpack", experimental_preserve_all_tensors=preserve
+        )
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(model.graph.inputs[0], x)
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(model.graph.outputs[0]))
+    kept = run_all_tensors(model, x, runtime="xnnpack")[model.graph.outputs[0]]
+    assert not differing(outputs[0], refquant.run(model, x, runtime="xnnpack")[0]).any()
+    assert not differing(outputs[1], kept).any()
+    assert differing(*outputs).any()
+
+
+@pytest.mark.parametrize("name", ["squares that are averaged", "dequantized codes"])
+def test_samples_at_once_are_computed_as_one_too(name: str) -> None:
+    model, _ = TOGETHER[name]
+    one = [array[np.newaxis] for array in sample_of(model)]
+    tensors = tuple(
+        replace(t, shape=(1, *t.shape), shape_signature=None) if not t.buffer else t for t in model.graph.tensors
+    )
+    operators = model.graph.operators
+    buffers = [np.int32(2).tobytes() if b == np.int32(1).tobytes() else b for b in model.buffers]
+    batch = replace(model, graphs=(replace(model.graph, tensors=tensors, operators=operators),), buffers=tuple(buffers))
+    many = [np.concatenate([array, array[..., ::-1, :], -array]) for array in one]
+    singles = [refquant.run(batch, [array[i : i + 1] for array in many], runtime="xnnpack")[0] for i in range(3)]
+    assert is_fused(prepare(batch, XNNPACK, preserved=False))
+    assert not differing(refquant.run(batch, many, runtime="xnnpack")[0], np.concatenate(singles)).any()
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", ["squares that are summed", "dequantized codes", "another partition"])
+def test_compare_tells_what_is_computed_as_one(name: str) -> None:
+    """End to end as the model is used; layer by layer while every tensor is kept."""
+    model, together = TOGETHER[name]
+    sample = sample_of(model)
+    comparison = refquant.compare_runs(model, sample, ["litert:default", "xnnpack"])
+    (other,) = comparison.others
+    assert other.outputs is not None
+    assert other.outputs.differing == 0
+    assert all(run.drift is not None and not run.drift.differing for row in comparison.operators for run in row.runs)
+    assert (other.preserving is not None and other.preserving.differing > 0) == together
+    (back,) = refquant.compare_runs(model, sample, ["xnnpack", "litert:default"]).others
+    assert back.outputs is not None
+    assert back.preserving is not None
+    assert back.outputs.differing == 0
+    assert (back.preserving.differing > 0) == together
 
 
 @needs_oracle

@@ -255,7 +255,7 @@ def _runtime_run(scene: Scene, tally: Tally) -> RuntimeRun:
         next(differing, None),
         causes(scene, tally),
         whole_cause(scene, tally),
-        tally.preserving if tally.side.real else None,
+        tally.preserving if tally.side.real or tally.preserving.differing else None,
     )
 
 

@@ -24,7 +24,7 @@ KEYS: Mapping[str, str] = MappingProxyType(
         "oracle": "package and version; of a described one, those on which it was proved",
         "error": 'why the model, or the operator alone, did not run; "": it did',
         "outputs": "the model's outputs against the base's; of an operator: its output tensors",
-        "preserving": "a real runtime's outputs while it keeps every tensor, against when it does not; null: none",
+        "preserving": "its outputs while it keeps every tensor, against when it does not; null: none",
         "first_drift": "the first operator that differs end to end; null: none",
         "first_cause": "the first operator that differs when fed the base's inputs; null: none",
         "causes": "the operators that differ, by op, type and what explains them",

@@ -17,7 +17,7 @@ from refquant.compare.real_runtimes import Failed, Ran, job_of, package_of, run_
 from refquant.errors import RefquantError, UnsupportedModel
 from refquant.model import write_model
 from refquant.model.graph import Array, Model
-from refquant.program import ControlStep, Program, Step, Value, execute, new_state, prepare
+from refquant.program import ControlStep, Program, Step, Value, execute, is_fused, new_state, prepare
 from refquant.program.control_flow import CONTROL, RESOURCE_OPERATORS
 from refquant.runtimes import RUNTIMES
 from refquant.runtimes.runtime import Runtime
@@ -29,7 +29,7 @@ Arrays = Mapping[int, Array]
 @dataclass(frozen=True, slots=True)
 class Whole:
     """A run of the whole model: its outputs, in order; every tensor that can be seen; the outputs of the run in which
-    they could, which are the same in a described runtime."""
+    they could, which are the same where the runtime fuses no operators."""
 
     outputs: tuple[Array, ...]
     tensors: Arrays
@@ -77,16 +77,18 @@ class Side(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A described runtime."""
+    """A described runtime. `program` keeps every tensor; `used`: the same, or with operators that are fused else."""
 
     runtime: Runtime
     program: Program
+    used: Program
     real: bool = False
 
     @classmethod
     def of(cls, model: Model, runtime: Runtime) -> Described:
         """RefquantError if it does not run the model."""
-        return cls(runtime, prepare(model, runtime))
+        program, used = prepare(model, runtime), prepare(model, runtime, preserved=False)
+        return cls(runtime, program, used if is_fused(used) else program)
 
     @property
     def name(self) -> str:
@@ -99,8 +101,9 @@ class Described:
         return "" if self.runtime.oracle is None else str(self.runtime.oracle)
 
     def whole(self, inputs: Arrays) -> Whole:
-        """Runs its program."""
-        return run_described(self.program, inputs)
+        """Runs its program; where operators are fused twice, as a real runtime."""
+        kept = run_described(self.program, inputs)
+        return kept if self.used is self.program else replace(kept, outputs=run_described(self.used, inputs).outputs)
 
     def alone(self, fed: Mapping[int, Arrays], samples: int) -> dict[int, Alone]:
         """Runs one step of its program after the other."""

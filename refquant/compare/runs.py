@@ -90,7 +90,7 @@ class RuntimeRun:
     differ. `whole_cause`: how many of the model's output elements are equal to this runtime's when the base, or the
     described runtime that stands for it, computes with the arithmetics that `causes` name; None if that was not tried.
     `preserving`: of a real one, its outputs while it keeps every tensor, as it does to show them in `drift`, against
-    its `outputs` when it does not: they differ where it fuses operators.
+    its `outputs` when it does not: they differ where it fuses operators. Of a described one only if they differ.
     """
 
     name: str

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refquant.arithmetic.flushing import flush_denormals
 from refquant.arithmetic.fused_multiply_add import add_fused_product, add_fused_taps
 from refquant.errors import InvalidInput
 from refquant.kernels.activation import clamp_float, fused_float_range
@@ -28,6 +29,7 @@ from refquant.kernels.convolution import (
 from refquant.kernels.dense import (
     FloatBatchMatMulParams,
     FloatFullyConnectedParams,
+    decode_batch_matmul,
     shaped,
 )
 from refquant.kernels.depthwise import decode_depthwise
@@ -81,6 +83,36 @@ def batch_matmul(params: FloatBatchMatMulParams, arrays: Sequence[Array | None])
     total = np.zeros((*leading, a.shape[-2], b.shape[-1]), np.float32)
     add_fused_product(a, b, total)
     return (total,)
+
+
+@dataclass(frozen=True, slots=True)
+class CodesMatMulParams:
+    """What BATCH_MATMUL needs to run on codes of int8 with zero point 0, whose scale is applied to the sums."""
+
+    output_shapes: tuple[Shape]
+    adj_x: bool
+    adj_y: bool
+    scale: np.float32
+
+
+def batch_matmul_codes_params(node: Node) -> CodesMatMulParams:
+    """Checks and decodes BATCH_MATMUL: a (..., m, k) float32, b (..., k, n) int8; transposed with adj_x and adj_y."""
+    _, b, output_shape = decode_batch_matmul(node)
+    adj = bool(node.options.get("adj_x", False)), bool(node.options.get("adj_y", False))
+    return CodesMatMulParams((output_shape,), *adj, np.float32(node.scale_and_zero_point(b)[0]))
+
+
+def batch_matmul_codes(params: CodesMatMulParams, arrays: Sequence[Array | None]) -> tuple[Array]:
+    """output = (a @ codes by fma) * scale; leading axes broadcast. arrays: a float32, b int8.
+
+    Source: google/XNNPACK, src/subgraph.c, rewrite_dequant_bmm_at; src/f32-qc8w-gemm/ (AVX512).
+    """
+    a, b = arrays
+    assert b is not None
+    plain = FloatBatchMatMulParams(params.output_shapes, params.adj_x, params.adj_y, add_fused_product)
+    (sums,) = batch_matmul(plain, (a, b.astype(np.float32)))
+    with np.errstate(all="ignore"):
+        return (flush_denormals(sums * params.scale),)
 
 
 # CONV_2D, TRANSPOSE_CONV --------------------------------------------------------------------------------------------

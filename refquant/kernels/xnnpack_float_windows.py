@@ -1,13 +1,15 @@
 """Pools, reductions and SOFTMAX of float32 as XNNPACK runs them in vectors of 16: in which order they add, and compare.
 
 Denormal numbers count as 0. Source: google/XNNPACK, src/f32-avgpool/, src/f32-maxpool/, src/f32-rsum/, src/f32-rdsum/,
-src/f32-rminmax/, src/f32-rdminmax/; src/indirection.c; src/normalization.c, xnn_normalize_reduction.
+src/f32-rsum2/, src/f32-rdsum2/, src/f32-rminmax/, src/f32-rdminmax/; src/indirection.c; src/normalization.c,
+xnn_normalize_reduction.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -140,15 +142,43 @@ def sum_(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array
     return (_scaled_sum(params, arrays[0], np.float32(1)),)
 
 
-def _scaled_sum(params: ReductionParams, x: Array | None, scale: np.float32) -> Array:
+def mean_of_squares(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """As mean, of the squares of x: each is added by fma, without being rounded before. arrays: input float32, None."""
+    if not params.count:
+        return mean(params, arrays)
+    return (_scaled_sum(params, arrays[0], np.float32(1) / np.float32(params.count), SQUARES),)
+
+
+def sum_of_squares(params: ReductionParams, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """As mean_of_squares, without 1 / count; 0 of no elements."""
+    return (_scaled_sum(params, arrays[0], np.float32(1), SQUARES),)
+
+
+def _add_square(total: Float32, x: Float32) -> Float32:
+    return fused_multiply_add_float32(x, x, total)
+
+
+@dataclass(frozen=True, slots=True)
+class _Addition:
+    """How elements are added to a sum, without denormal numbers and with them, and in how many vectors of 16."""
+
+    plain: Combine
+    flushed: Combine
+    vectors: int
+
+
+ELEMENTS, SQUARES = _Addition(np.add, add_flushed, 2), _Addition(_add_square, _add_square, 4)
+
+
+def _scaled_sum(params: ReductionParams, x: Array | None, scale: np.float32, addition: _Addition = ELEMENTS) -> Array:
     """A part of neighbours is multiplied and added at once, rounded once; another one in two steps."""
     assert x is not None
     runs, neighbours = _in_runs(params, flush_denormals(x))
-    add = np.add if sums_stay_normal(runs) else add_flushed
+    add, join = (addition.plain, ELEMENTS.plain) if sums_stay_normal(runs) else (addition.flushed, ELEMENTS.flushed)
     with np.errstate(all="ignore"):
         if neighbours:
             total = np.zeros(len(runs), np.float32)
-            for part in _lane_sum(add, runs).T:
+            for part in _lane_sum(add, join, addition.vectors, runs).T:
                 total = flush_denormals(fused_multiply_add_float32(part, scale, total))
         else:
             sums = _one_by_one(add, runs)
@@ -172,22 +202,25 @@ def _one_by_one(add: Combine, x: Array) -> Array:
     return total
 
 
-def _lane_sum(add: Combine, x: Array) -> Array:
-    """The sum along the last axis: 32 at a time in two vectors of 16, these added, then their halves to each other."""
-    count, two = x.shape[-1], 2 * LANES
-    lanes = [np.zeros((*x.shape[:-1], LANES), np.float32) for _ in range(2)]
-    whole = count - count % two
-    for start in range(0, whole, two):
+def _lane_sum(add: Combine, join: Combine, vectors: int, x: Array) -> Array:
+    """The sum along the last axis: in `vectors` of 16 at a time, these then joined, then their halves to each other."""
+    count, stride = x.shape[-1], vectors * LANES
+    lanes = [np.zeros((*x.shape[:-1], LANES), np.float32) for _ in range(vectors)]
+    whole = count - count % stride
+    for start in range(0, whole, stride):
         lanes = [add(lane, x[..., start + k * LANES : start + (k + 1) * LANES]) for k, lane in enumerate(lanes)]
-    if count - whole >= LANES:
-        lanes[0] = add(lanes[0], x[..., whole : whole + LANES])
+    for k in range((count - whole) // LANES):
+        lanes[k] = add(lanes[k], x[..., whole : whole + LANES])
         whole += LANES
-    total = add(*lanes)
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = [join(*pair) for pair in zip(lanes[:half], lanes[half:], strict=True)]
+    total = lanes[0]
     if count > whole:
         rest = np.zeros_like(total)
         rest[..., : count - whole] = x[..., whole:]
         total = add(total, rest)
-    return _folded(add, total)
+    return _folded(join, total)
 
 
 def _folded(combine: Combine, lanes: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from refquant.model.graph import Array, Graph, Model, Operator
 from refquant.model.schema import OPTIONS_OF, default_options, zero_options
 from refquant.model.validation import operator_place
 from refquant.program.control_flow import CONTROL, Shapes, Site
+from refquant.program.fusion import Partitions, partitions_of
 from refquant.program.steps import ControlStep, Program, Step, countable, told_with_its_place
 from refquant.runtimes.runtime import Runtime
 
@@ -30,6 +32,7 @@ class _Preparation:
     model: Model
     runtime: Runtime
     overflow: str
+    preserved: bool
     programs: dict[tuple[int, Shapes], Program] = field(default_factory=dict)
 
     def called(self, subgraph: int, shapes: Shapes, depth: int, place: str) -> Program:
@@ -92,22 +95,39 @@ def prepare(
     overflow: str = "wrap",
     input_shapes: Mapping[int, Shape] | None = None,
     subgraph: int = 0,
+    preserved: bool = True,
 ) -> Program:
     """A graph, the main one unless told otherwise, as steps whose parameters are decoded, checked and computed, as far
     as shapes allow.
 
     overflow: "wrap" (int32 accumulators wrap as the runtime's do) or "error". input_shapes: tensor index -> shape, for
-    inputs that were resized. Errors: InvalidModel, UnsupportedModel, naming operator and place.
+    inputs that were resized. preserved: whether every tensor is kept; else a delegate may compute operators as one,
+    with other results. Errors: InvalidModel, UnsupportedModel, naming operator and place.
     """
     narrow_named(overflow)
     for check in runtime.file_checks:
         check(model)
     graph = model.graphs[subgraph]
     shapes = {index: graph.tensors[index].shape for index in graph.inputs} | dict(input_shapes or {})
-    return _prepare_graph(_Preparation(model, runtime, overflow), subgraph, shapes, 1)
+    return _prepare_graph(_Preparation(model, runtime, overflow, preserved), subgraph, shapes, 1)
 
 
 def _prepare_graph(preparation: _Preparation, subgraph: int, input_shapes: Mapping[int, Shape], depth: int) -> Program:
+    program = _prepare_steps(preparation, subgraph, input_shapes, depth, None)
+    delegate = preparation.runtime.delegate
+    if delegate is None or preparation.preserved:
+        return program
+    partitions = partitions_of(program.steps, program.graph, delegate)
+    return program if partitions is None else _prepare_steps(preparation, subgraph, input_shapes, depth, partitions)
+
+
+def _prepare_steps(
+    preparation: _Preparation,
+    subgraph: int,
+    input_shapes: Mapping[int, Shape],
+    depth: int,
+    partitions: Partitions | None,
+) -> Program:
     graph = preparation.model.graphs[subgraph]
     known = _known_at_first(preparation.model, graph, input_shapes)
     last_use = {index: len(graph.operators) for index in graph.outputs}
@@ -117,8 +137,8 @@ def _prepare_graph(preparation: _Preparation, subgraph: int, input_shapes: Mappi
         if operator.name in CONTROL:
             steps.append(_prepare_control(preparation, graph, operator, place, known, depth))
         else:
-            steps.append(_prepare_step(preparation, graph, operator, place, known))
-        for index in operator.inputs:
+            steps.append(_prepare_step(preparation, graph, operator, place, known, partitions))
+        for index in steps[-1].inputs:
             last_use[index] = max(last_use.get(index, position), position)
     stateful = any(isinstance(step, ControlStep) or step.kernel.variable_operands for step in steps)
     return Program(preparation.model, tuple(steps), known.values, known.shapes, last_use, subgraph, bool(stateful))
@@ -165,6 +185,7 @@ def _prepare_control(
 def _node(preparation: _Preparation, graph: Graph, operator: Operator, place: str, known: _Known) -> Node:
     """The operator with what is known of its tensors. UnsupportedModel for an op that the runtime has not."""
 
+    @cache  # a tensor that is read twice is one operand
     def operand(index: int) -> Operand:
         tensor = graph.tensors[index]
         shape = known.shapes.get(index, tensor.shape)
@@ -199,17 +220,27 @@ def _node(preparation: _Preparation, graph: Graph, operator: Operator, place: st
     return node
 
 
-def _prepare_step(preparation: _Preparation, graph: Graph, operator: Operator, place: str, known: _Known) -> Step:
+def _prepare_step(
+    preparation: _Preparation,
+    graph: Graph,
+    operator: Operator,
+    place: str,
+    known: _Known,
+    partitions: Partitions | None,
+) -> Step:
     with told_with_its_place(place), np.errstate(all="ignore"):  # parameters may be anything, 0 and infinity too
         node, kernel, delegate = _kernel_for(_node(preparation, graph, operator, place, known), preparation.runtime)
         for check in preparation.runtime.node_checks:
             check(node)
+        step = Step(node, kernel, operator.inputs, operator.outputs, None, delegate)
+        if partitions is not None:
+            step = partitions.fused(step)
         ready = all(
-            index < 0 or (index in known.values if slot in kernel.value_operands else index in known.shapes)
-            for slot, index in enumerate(operator.inputs)
+            index < 0 or (index in known.values if slot in step.kernel.value_operands else index in known.shapes)
+            for slot, index in enumerate(step.inputs)
         )
-        params = kernel.prepare(node) if ready else None
-    step = Step(node, kernel, operator.inputs, operator.outputs, params, delegate)
+        params = step.kernel.prepare(step.node) if ready else None
+    step = replace(step, params=params)
     if params is not None:
         for check_shapes in preparation.runtime.shape_checks:
             check_shapes(node, params.output_shapes)

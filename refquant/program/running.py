@@ -69,7 +69,7 @@ def run(
     under "fast_float" float sums may round otherwise in a batch. progress: called with the number of samples done.
     Errors: InvalidInput, InvalidModel, UnsupportedModel; AccumulatorOverflow with overflow="error".
     """
-    program = prepare(as_model(model), runtime_named(runtime), overflow)
+    program = prepare(as_model(model), runtime_named(runtime), overflow, preserved=False)
     blocks = []
     for done, outputs in run_program(program, inputs):
         blocks.append(outputs)
@@ -81,7 +81,10 @@ def run(
 def run_all_tensors(
     model: ModelLike, inputs: Inputs, runtime: str = "tflite_ref", overflow: str = "wrap"
 ) -> dict[int, Array]:
-    """Every tensor an operator computes, by tensor index; N samples as in `run`, joined the same way."""
+    """Every tensor an operator computes, by tensor index; N samples as in `run`, joined the same way.
+
+    Under "xnnpack" no operators are computed as one, as by LiteRT when it keeps every tensor; `run` does as without.
+    """
     program = prepare(as_model(model), runtime_named(runtime), overflow)
     arrays, samples = split_samples(program.model, inputs)
     kept: dict[int, Value] = {}

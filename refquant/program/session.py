@@ -63,7 +63,9 @@ class Session:
         """Prepares the graph if its shapes have changed; then its variable tensors begin anew."""
         if self.program is not None:
             return
-        self.program = prepare(self.model, self.runtime, self.overflow, self.resized, self.subgraph)
+        self.program = prepare(
+            self.model, self.runtime, self.overflow, self.resized, self.subgraph, self.state.preserved
+        )
         kept = self.values
         self.values = dict(self.program.known)
         self.shapes.clear()

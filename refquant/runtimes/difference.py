@@ -25,7 +25,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class DelegateDifference:
-    """What a delegate computes otherwise than the other runtime, in the ops that it takes (op -> types)."""
+    """What a delegate computes otherwise than the other runtime, in the ops that it takes (op -> types).
+
+    `kernels`: also of the operators that it computes as one, "SUM of SQUARE, MUL".
+    """
 
     name: str
     other: str
@@ -75,7 +78,15 @@ def _of_delegate(delegate: Delegate, other: Runtime) -> DelegateDifference:
         other.name,
         {op: tuple(types) for op, types in taken.items()},
         _arithmetic(delegate.arithmetic, other.arithmetic),
-        _kernels(taken, other.kernels),
+        (*_kernels(taken, other.kernels), *_fusions(delegate)),
+    )
+
+
+def _fusions(delegate: Delegate) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(f"{op} of {', '.join(fusion.producers)}", ABSENT, _function_text(kernel.run))
+        for fusion in delegate.fusions
+        for op, kernel in fusion.kernels.items()
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refquant.kernels.kernel import KernelTable, Node, Shape
+from refquant.kernels.kernel import Kernel, KernelTable, Node, Shape
 from refquant.kernels.versions import check_versions
 from refquant.model.graph import Model
 from refquant.model.validation import check_quantized_dimensions
@@ -34,12 +34,29 @@ class Oracle:
 
 
 @dataclass(frozen=True, slots=True)
+class Fusion:
+    """Two operators that a delegate computes as one, with other results, where not every tensor is kept.
+
+    `producers`: the ops that give the tensor between them; `kernels`: the op that reads it as its input `slot` -> what
+    computes both. `joined`: (the operator that gives it, the one that reads it) -> both as one, which reads in that
+    slot the first input of the former; None if they stay two. `alone`: only where nothing else reads that tensor.
+    """
+
+    producers: tuple[str, ...]
+    kernels: Mapping[str, Kernel]
+    slot: int
+    joined: Callable[[Node, Node], Node | None]
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Delegate:
     """What runs some of a runtime's operators in the place of its own kernels.
 
     `takes`: op -> type -> which operators it takes, types as in KernelTable; all others run on the runtime's kernels.
     `kernels`, `arithmetic`, `inexact`: what computes the operators that it takes, as in Runtime. `unpacks`: which
-    operators it runs when it is prepared, so that to what follows their outputs are constants of the file.
+    operators it runs when it is prepared, so that to what follows their outputs are constants of the file. `fusions`:
+    see Fusion; each is tried once, in this order.
     """
 
     name: str
@@ -48,6 +65,7 @@ class Delegate:
     arithmetic: Mapping[str, Any]
     unpacks: Takes
     inexact: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    fusions: tuple[Fusion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,7 @@
 """xnnpack: what LiteRT runs by default: tflite_opt, with the XNNPACK delegate for the operators that it takes.
 
-Each operator is described on its own, as it runs where every tensor is kept. Where LiteRT keeps the outputs only, the
-delegate runs operators together. Two of the fusions change results: a DEQUANTIZE of computed int8 codes with zero point
-0 is left out before a BATCH_MATMUL of float32, whose other operand is then quantized row by row; and squares that are
-summed or averaged are not rounded before.
+Each operator is described on its own, as it runs where every tensor is kept, and besides those pairs that the delegate
+computes as one, with other results, where LiteRT keeps the outputs only: see xnnpack_fusions.py.
 """
 
 from __future__ import annotations

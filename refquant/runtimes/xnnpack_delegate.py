@@ -7,6 +7,7 @@ from refquant.kernels.table import KERNELS
 from refquant.runtimes import xnnpack_elementwise, xnnpack_products
 from refquant.runtimes.runtime import Delegate
 from refquant.runtimes.tflite_ref import TFLITE_REF
+from refquant.runtimes.xnnpack_fusions import FUSIONS
 
 OVERRIDES = {**xnnpack_products.OVERRIDES, **xnnpack_elementwise.OVERRIDES}
 
@@ -25,4 +26,5 @@ XNNPACK_DELEGATE = Delegate(
     arithmetic={**TFLITE_REF.arithmetic, **xnnpack_products.ARITHMETIC, **xnnpack_elementwise.ARITHMETIC},
     unpacks=_unpacks,
     inexact=xnnpack_elementwise.INEXACT,
+    fusions=FUSIONS,
 )

@@ -194,7 +194,7 @@ def _node(preparation: _Preparation, graph: Graph, operator: Operator, place: st
             tensor.type,
             shape,
             tensor.quantization,
-            known.values.get(index),
+            None if tensor.is_variable else known.values.get(index),
             tensor.shape_signature,
             tensor.is_variable,
             index in known.stored,
@@ -235,8 +235,9 @@ def _prepare_step(
         step = Step(node, kernel, operator.inputs, operator.outputs, None, delegate)
         if partitions is not None:
             step = partitions.fused(step)
+        fixed = {index for index in step.inputs if index in known.values and not graph.tensors[index].is_variable}
         ready = all(
-            index < 0 or (index in known.values if slot in step.kernel.value_operands else index in known.shapes)
+            index < 0 or (index in fixed if slot in step.kernel.value_operands else index in known.shapes)
             for slot, index in enumerate(step.inputs)
         )
         params = step.kernel.prepare(step.node) if ready else None
@@ -246,10 +247,14 @@ def _prepare_step(
             check_shapes(node, params.output_shapes)
         outputs = zip(operator.outputs, params.output_shapes, strict=True)
         known.shapes.update((index, countable(shape, place)) for index, shape in outputs if shape is not None)
-        if not any(output.is_variable for output in node.outputs):  # a variable is no constant, whatever is written
+        writes = any(output.is_variable for output in node.outputs)
+        # LiteRT dequantizes a constant once: a variable that it is written to keeps what later runs leave there.
+        if not any(operand is not None and operand.is_variable for operand in node.inputs) and (
+            not writes or node.op == "DEQUANTIZE"
+        ):
             _fold(step, known.values)
-            if preparation.runtime.delegate is not None and preparation.runtime.delegate.unpacks(node):
-                known.stored.update(operator.outputs)
+        if not writes and preparation.runtime.delegate is not None and preparation.runtime.delegate.unpacks(node):
+            known.stored.update(operator.outputs)
     return step
 
 
